@@ -1,0 +1,45 @@
+//! The command line: one file per subcommand, its arguments and its function together.
+
+mod exit;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+
+/// WireGuard edge appliance and hub: a managed overlay that enforces which department may reach which service.
+#[derive(Debug, Parser)]
+#[command(name = "turnpike", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses the arguments and runs what they ask; never panics on them.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    match run(cli.command) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "turnpike", &mut std::io::stdout());
+            Ok(Exit::Fine)
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the data plane is told and what it tells: plain data, no descriptors.
+//!
+//! A route leads to a *site*, a site has *links*, a link has a session on a *socket*. `turnpike tunnel` uses the
+//! same words: each WireGuard peer is a site with one link, all links share one socket.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use crate::identity::{PresharedKey, PrivateKey, PublicKey};
+use crate::net::Prefix;
+
+/// Names a socket, chosen by the planner, stable over plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u32);
+
+/// Names a site, chosen by the planner, stable over plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub u32);
+
+/// Names a link, chosen by the planner, stable over plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u32);
+
+/// The whole desired state of a data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The UDP sockets and their key pairs.
+    pub sockets: Vec<SocketPlan>,
+    /// The sites.
+    pub sites: Vec<SitePlan>,
+    /// The links.
+    pub links: Vec<LinkPlan>,
+    /// Which site owns which prefix: where packets to it go, and from where packets of it may come. The longest
+    /// match decides over all sites, so a prefix stands once.
+    pub routes: Vec<(Prefix, SiteId)>,
+    /// Mark of the datagrams sent (`SO_MARK`); 0 for none.
+    pub mark: u32,
+}
+
+/// A UDP port with the private key that its links use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPlan {
+    /// Its name.
+    pub id: SocketId,
+    /// The key pair; `None` while the configuration protocol has set none: nothing is sent or received.
+    pub key: Option<PrivateKey>,
+    /// The port, the same for IPv4 and IPv6; 0 lets the kernel choose.
+    pub port: u16,
+    /// The device that it is bound to (`SO_BINDTODEVICE`).
+    pub device: Option<String>,
+}
+
+/// A place that owns prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SitePlan {
+    /// Its name.
+    pub id: SiteId,
+    /// Its own links, best first: packets to it leave by the first that lives.
+    pub links: Vec<LinkId>,
+    /// Links of other sites that may also carry packets from it: relays.
+    pub also_from: Vec<LinkId>,
+}
+
+/// A WireGuard peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkPlan {
+    /// Its name.
+    pub id: LinkId,
+    /// The socket it uses.
+    pub socket: SocketId,
+    /// The peer's public key. Another key is another peer.
+    pub key: PublicKey,
+    /// The preshared key.
+    pub preshared: Option<PresharedKey>,
+    /// Where the peer is found at first; roaming moves it.
+    pub endpoint: Option<Endpoint>,
+    /// WireGuard's persistent keepalive.
+    pub keepalive: Option<Duration>,
+    /// Whether to send authenticated keepalives every 10 s of silence while a session exists, so that an idle
+    /// link makes no needless handshake.
+    pub warm: bool,
+}
+
+/// An endpoint that was configured, as opposed to learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Another number than before asks to return to this address even if it has not changed.
+    pub revision: u64,
+}
+
+/// What an applied plan came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Links that are new.
+    pub added: Vec<LinkId>,
+    /// Links that are gone.
+    pub removed: Vec<LinkId>,
+    /// Links that were there and began anew: another key, preshared key or socket key.
+    pub remade: Vec<LinkId>,
+}
+
+/// The state of a data plane at one instant.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The sockets.
+    pub sockets: Vec<SocketSnapshot>,
+    /// The links.
+    pub links: Vec<LinkSnapshot>,
+    /// Packets dropped so far, by reason: every reason, also those at 0.
+    pub drops: Vec<(&'static str, u64)>,
+}
+
+/// A socket as it is.
+#[derive(Clone, Debug)]
+pub struct SocketSnapshot {
+    /// Its name.
+    pub id: SocketId,
+    /// The port it has.
+    pub port: u16,
+}
+
+/// A link as it is.
+#[derive(Clone, Debug)]
+pub struct LinkSnapshot {
+    /// Its name.
+    pub id: LinkId,
+    /// Where the peer is now.
+    pub endpoint: Option<SocketAddr>,
+    /// When the last handshake was completed; `None` for never.
+    pub last_handshake: Option<SystemTime>,
+    /// The last handshake's round trip.
+    pub handshake_rtt: Option<Duration>,
+    /// Whether the current session could carry a packet now (one exists and is younger than 180 s: WireGuard paper, section 6.1).
+    pub alive: bool,
+    /// Octets received in authenticated datagrams, WireGuard's overhead and handshakes included.
+    pub received_bytes: u64,
+    /// Octets sent in datagrams, WireGuard's overhead and handshakes included.
+    pub sent_bytes: u64,
+    /// Authenticated datagrams received.
+    pub received_packets: u64,
+    /// Datagrams sent.
+    pub sent_packets: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// Times that the peer was found at another address.
+    pub endpoint_changes: u64,
+    /// boringtun's estimate of the share of packets lost towards us, 0 to 1.
+    pub estimated_loss: f32,
+}

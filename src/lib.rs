@@ -1,0 +1,17 @@
+//! turnpike: a WireGuard-based edge appliance and hub. This page is the map.
+//!
+//! Imports go downward only; `tests/architecture.rs` holds the table.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | L6 | [`cli`] |
+//! | L4 | [`dataplane`] |
+//! | L1 | [`policy`], [`bundle`] |
+//! | L0 | [`net`], [`identity`] |
+
+pub mod bundle;
+pub mod cli;
+pub mod dataplane;
+pub mod identity;
+pub mod net;
+pub mod policy;
