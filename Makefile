@@ -1,0 +1,46 @@
+# turnpike: `make lab` shows it working, `make test` proves it. Both install the Debian packages that they
+# need and say so; NO_INSTALL=1 turns that off.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+CARGO ?= cargo
+
+.PHONY: help lab test test-clock lint bench mutants fuzz soak install clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+lab: ## raise a hub and three councils in network namespaces and show that the policy holds (root)
+	@scripts/packages lab
+	$(CARGO) build --release --locked
+	target/release/turnpike lab demo
+
+test: ## everything that must hold: lints, unit tests, and scenarios in network namespaces (root)
+	@scripts/packages test
+	@scripts/test
+
+test-clock: ## the tunnel's time limits of 90, 120, 180 and 540 s, on a clock that the test advances
+	$(CARGO) test --locked --features mock-clock --test clock --target-dir target/clock
+
+lint: ## formatting, lints, documentation; licences and advisories where cargo-deny is installed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo "SKIP cargo deny: install it with 'cargo install --locked cargo-deny'"; fi
+
+bench: ## criterion benchmarks of the pure parts
+	$(CARGO) bench --locked
+
+mutants: ## break each rule of tests/mutants on purpose and see that its test notices
+	@scripts/mutants
+
+fuzz: ## 30 s of fuzzing for each parser of foreign bytes (needs a nightly toolchain and cargo-fuzz)
+	@scripts/fuzz 30
+
+soak: ## ten minutes of traffic against wireguard-go over five rekeys (root)
+	@scripts/packages test
+	TURNPIKE_SOAK_SECONDS=600 $(CARGO) test --locked --test wireguard -- --nocapture rekey
+
+clean: ## remove what was built
+	$(CARGO) clean
