@@ -1,8 +1,9 @@
 //! The command line: one file per subcommand, its arguments and its function together.
 
 mod exit;
+mod pages;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use exit::{Exit, Failure};
 
@@ -17,10 +18,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print a shell's completions.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(pages::Completions),
+    /// Write the man pages.
+    Man(pages::Man),
 }
 
 /// Parses the arguments and runs what they ask; never panics on them.
@@ -37,9 +37,7 @@ pub fn main() -> Exit {
 
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "turnpike", &mut std::io::stdout());
-            Ok(Exit::Fine)
-        }
+        Command::Completions(arguments) => Ok(pages::completions(&arguments)),
+        Command::Man(arguments) => pages::man(&arguments),
     }
 }
