@@ -5,7 +5,9 @@
 //! | layer | modules |
 //! |---|---|
 //! | L6 | [`cli`] |
+//! | L5 | [`lab`] |
 //! | L4 | [`dataplane`] |
+//! | L3 | [`sys`] |
 //! | L1 | [`policy`], [`bundle`] |
 //! | L0 | [`net`], [`identity`] |
 
@@ -13,5 +15,7 @@ pub mod bundle;
 pub mod cli;
 pub mod dataplane;
 pub mod identity;
+pub mod lab;
 pub mod net;
 pub mod policy;
+pub mod sys;
