@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | L6 | [`cli`] |
-//! | L5 | [`lab`] |
+//! | L5 | [`uapi`], [`lab`] |
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`] |
 //! | L1 | [`policy`], [`bundle`] |
@@ -19,3 +19,4 @@ pub mod lab;
 pub mod net;
 pub mod policy;
 pub mod sys;
+pub mod uapi;
