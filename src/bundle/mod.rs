@@ -1,23 +1,44 @@
-//! What a gateway is told: the types inside the signed bytes, and nothing else.
-//!
-//! A bundle is one file for one gateway: an [`Envelope`] of three [`sections`](Sections), each bytes with a
-//! hash and a signature of its own.
+//! What a gateway is told: one file for one gateway, an envelope of three sections, each octets with a hash and
+//! a signature of its own.
 //!
 //! ```text
-//!  Envelope ── policy      signed by the operator over the Merkle root of all gateways' policy sections
+//!  envelope ── policy      signed by the operator over the Merkle root of all gateways' policy sections
 //!          │                and the generation's number
 //!          ├─ membership  peers' public keys and endpoints, signed by the controller's online key
 //!          └─ narrowing   revocations and suspensions: may only remove
 //! ```
 //!
-//! A bundle holds no private key and no preshared key, and rules as a model: what the kernel loads is compiled
-//! from it on the gateway, by `ruleset`.
+//! [`Encoded`] makes the envelopes of a generation, [`open`] verifies one against a [`Trust`], and
+//! [`Bundle::admit`] says whether this gateway may take it now. [`Bundle::effective_policy`] is what it then
+//! enforces. A bundle holds no private key and no preshared key, and rules as a model: what the kernel loads is
+//! compiled from it on the gateway, by `ruleset`.
 
+mod admission;
+mod check;
+mod digest;
+mod envelope;
 mod membership;
+mod merkle;
+mod narrowing;
 mod policy;
+mod rules;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
 mod text;
+mod trust;
 
+pub use admission::{AdmissionError, Floor, Own};
+pub use digest::{Digest, DigestError};
+pub use envelope::{
+    Bundle, BundleError, Contents, Encoded, MAX_GENERATION, MAX_OCTETS, SealError, Section, VERSION, open,
+    open_unverified,
+};
 pub use membership::{Link, Membership, Uplink};
+pub use narrowing::Narrowing;
 pub use policy::{
     Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment, Service,
 };
+pub use rules::settle;
+pub use trust::{Trust, TrustError};

@@ -44,8 +44,13 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// The agreements in force. By number.
     pub agreements: Vec<Agreement>,
-    /// What is allowed: everything else is denied. Sorted; no two have the same department, destination and match.
+    /// What is allowed: everything else is denied. Sorted; no two have the same department, destination and match,
+    /// and no two ranges of ports for the same department, destination and protocol overlap.
     pub rules: Vec<Rule>,
+    /// What further agreements grant of the same flows, with overlaps: not for the kernel, but what remains when
+    /// a narrowing removes a rule's agreement. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<Rule>,
     /// What the operator denies whatever the rules say.
     pub guardrails: Vec<Guardrail>,
     /// Where overlay prefixes lead from here. Sorted by prefix.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Digest;
 use crate::identity::{Id, Name, PublicKey, Qualified, SignatureBytes, Verifier};
 use crate::net::{Interface, PortMatch, Prefix};
 
@@ -22,4 +23,4 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(Id, Interface, Name, PortMatch, Prefix, PublicKey, Qualified, SignatureBytes, Verifier);
+as_text!(Digest, Id, Interface, Name, PortMatch, Prefix, PublicKey, Qualified, SignatureBytes, Verifier);
