@@ -1,3 +1,4 @@
 //! The operating system, and the only unsafe code: each call in a file named after what it talks to.
 
 pub mod netns;
+pub mod process;

@@ -14,6 +14,8 @@ mod change;
 mod config;
 mod reader;
 mod refusal;
+mod server;
+mod socket;
 pub mod text;
 
 #[cfg(test)]
@@ -23,3 +25,5 @@ pub use change::{AllowedChange, Change, PeerChange, ZoneLookup};
 pub use config::{Config, Peer, SOCKET};
 pub use reader::{LINE_LIMIT, REQUEST_LIMIT, Reader, Request};
 pub use refusal::{Refusal, Section};
+pub use server::{Answer, CLIENTS, Server};
+pub use socket::{DIRECTORY, Socket, SocketError};
