@@ -7,16 +7,21 @@
 //! | L6 | [`cli`] |
 //! | L5 | [`uapi`], [`lab`] |
 //! | L4 | [`dataplane`] |
-//! | L3 | [`sys`] |
+//! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
+//! | L2 | [`reconcile`] |
 //! | L1 | [`policy`], [`bundle`] |
 //! | L0 | [`net`], [`identity`] |
 
 pub mod bundle;
 pub mod cli;
 pub mod dataplane;
+pub mod http;
 pub mod identity;
 pub mod lab;
 pub mod net;
 pub mod policy;
+pub mod reconcile;
+pub mod store;
 pub mod sys;
+pub mod telemetry;
 pub mod uapi;

@@ -1,4 +1,7 @@
 //! The operating system, and the only unsafe code: each call in a file named after what it talks to.
 
+pub mod host;
+pub mod netlink;
 pub mod netns;
 pub mod process;
+pub mod sd_notify;

@@ -1,0 +1,3 @@
+//! What must outlive a process: a gateway's state on disk.
+
+pub mod gateway;
