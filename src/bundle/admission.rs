@@ -19,8 +19,8 @@ pub struct Own {
 pub struct Floor {
     /// Its number.
     pub generation: u64,
-    /// The digest of the bundle's octets.
-    pub digest: Digest,
+    /// The digest of the bundle's octets; `None` where only the number is known.
+    pub digest: Option<Digest>,
 }
 
 /// Why a genuine bundle is not taken.
@@ -84,7 +84,9 @@ impl Bundle {
             Some(floor) if self.generation < floor.generation => {
                 Err(AdmissionError::Older { offered: self.generation, floor: floor.generation })
             }
-            Some(floor) if self.generation == floor.generation && self.digest != floor.digest => {
+            Some(floor)
+                if self.generation == floor.generation && floor.digest.is_some_and(|digest| digest != self.digest) =>
+            {
                 Err(AdmissionError::Forked(self.generation))
             }
             Some(_) | None => Ok(()),
@@ -93,7 +95,7 @@ impl Bundle {
 
     /// The floor that taking this bundle sets.
     pub fn floor(&self) -> Floor {
-        Floor { generation: self.generation, digest: self.digest }
+        Floor { generation: self.generation, digest: Some(self.digest) }
     }
 
     fn is_for(&self, own: &Own) -> Result<(), AdmissionError> {

@@ -41,4 +41,5 @@ pub use policy::{
     Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment, Service,
 };
 pub use rules::settle;
+pub(crate) use rules::without;
 pub use trust::{Trust, TrustError};

@@ -87,7 +87,7 @@ fn joined(mut spans: Vec<Span>) -> Vec<Span> {
 }
 
 /// What remains of a span when another is cut out: none, one or two pieces.
-fn without((first, last): Span, (cut_first, cut_last): Span) -> Vec<Span> {
+pub(crate) fn without((first, last): Span, (cut_first, cut_last): Span) -> Vec<Span> {
     if cut_last < first || last < cut_first {
         return vec![(first, last)];
     }

@@ -291,7 +291,10 @@ fn the_generation_never_falls_and_says_one_thing() {
     assert_eq!(at(contents(), 6).admit(&own, Some(&floor)), Ok(()));
     let mut other = contents();
     other[0].policy.rules.truncate(1);
-    assert_eq!(at(other, 5).admit(&own, Some(&floor)), Err(AdmissionError::Forked(5)));
+    assert_eq!(at(other.clone(), 5).admit(&own, Some(&floor)), Err(AdmissionError::Forked(5)));
+    let number_alone = Floor { digest: None, ..floor };
+    assert_eq!(at(other, 5).admit(&own, Some(&number_alone)), Ok(()));
+    assert!(at(contents(), 4).admit(&own, Some(&number_alone)).is_err());
 }
 
 #[test]

@@ -8,4 +8,14 @@
 //!
 //! Reading files is `cli`'s; everything here works on bytes and takes the time as an argument.
 
+mod compile;
+#[cfg(test)]
+mod compiled;
+mod guardrails;
+mod membership;
 pub mod model;
+#[cfg(test)]
+mod sample;
+
+pub use compile::{LISTED_PORTS, compile, matches};
+pub use membership::{Keys, MissingKey, keys_needed, membership};

@@ -1,0 +1,248 @@
+//! From the resolved definition to one [`Policy`] per gateway: pure and deterministic.
+//!
+//! ```text
+//!  agreements in force ─▶ grants        (consumer, service), not within one gateway
+//!                          │
+//!                          ├─ all of them at a hub, at an edge those that begin or end there
+//!                          ▼
+//!                 department × host × match ─▶ minus guardrails ─▶ settled ─▶ rules
+//! ```
+//!
+//! What cannot be granted in this version compiles to nothing. A gateway is told of no department and no
+//! agreement that it has no part in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::guardrails::{self, Denial};
+use super::model::{self, Model};
+use crate::bundle::{Agreement, Department, Match, NextHop, Policy, Role, Route, Rule, Segment, Service, settle};
+use crate::identity::{Name, Qualified};
+use crate::net::{Family, PortMatch, Prefix};
+
+/// Ranges up to this length stand port by port in the exact map; longer ones in the map of ranges, which is held small.
+pub const LISTED_PORTS: u16 = 64;
+
+/// The policy of every gateway, hubs and edges, by name.
+pub fn compile(model: &Model) -> BTreeMap<Name, Policy> {
+    let compiler = Compiler::new(model);
+    let hubs = model.hubs.iter().map(|hub| Gateway {
+        name: &hub.name,
+        site: &hub.name,
+        role: Role::Relay,
+        address: hub.management,
+    });
+    let edges = model.edges.iter().map(|edge| Gateway {
+        name: &edge.name,
+        site: &edge.site,
+        role: Role::Edge,
+        address: edge.management,
+    });
+    hubs.chain(edges).map(|gateway| (gateway.name.clone(), compiler.policy(gateway))).collect()
+}
+
+/// What a service's port asks of a packet to a host of this family, as the kernel asks it: a short range port by
+/// port, ICMP by the family's type. Empty where the family lacks it.
+pub fn matches(port: PortMatch, family: Family) -> Vec<Match> {
+    match port {
+        PortMatch::Any => vec![Match::Any],
+        PortMatch::Protocol(protocol) => vec![Match::Protocol { protocol: protocol.0 }],
+        PortMatch::Ports { protocol, first, last } if last.saturating_sub(first) < LISTED_PORTS => {
+            (first..=last).map(|port| Match::Port { protocol: protocol.0, port }).collect()
+        }
+        PortMatch::Ports { protocol, first, last } => vec![Match::Ports { protocol: protocol.0, first, last }],
+        PortMatch::Icmp(icmp) => icmp
+            .in_family(family)
+            .map(|(protocol, kind)| Match::Icmp { protocol: protocol.0, kind })
+            .into_iter()
+            .collect(),
+    }
+}
+
+struct Gateway<'a> {
+    name: &'a Name,
+    site: &'a Name,
+    role: Role,
+    address: IpAddr,
+}
+
+/// That a department may reach a service.
+#[derive(Clone, Copy)]
+struct Grant<'a> {
+    agreement: &'a model::Agreement,
+    consumer: &'a model::Department,
+    provider: &'a model::Department,
+    service: &'a model::Service,
+}
+
+impl Grant<'_> {
+    fn concerns(&self, gateway: &Gateway<'_>) -> bool {
+        match gateway.role {
+            Role::Relay => true,
+            Role::Edge => self.consumer.at == *gateway.name || self.provider.at == *gateway.name,
+        }
+    }
+
+    fn rules(&self, denials: &[Denial]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for &destination in &self.service.overlay_hosts {
+            let family = Family::of(destination);
+            let Some(source) = overlay(self.consumer).into_iter().find(|prefix| prefix.family() == family) else {
+                continue;
+            };
+            for matching in self.service.ports.iter().flat_map(|&port| matches(port, family)) {
+                let left = guardrails::remainder(denials, source, destination, matching);
+                rules.extend(left.into_iter().map(|matching| Rule {
+                    department: self.consumer.number,
+                    destination,
+                    matching,
+                    agreement: self.agreement.number,
+                }));
+            }
+        }
+        rules
+    }
+}
+
+struct Compiler<'a> {
+    model: &'a Model,
+    grants: Vec<Grant<'a>>,
+    denials: Vec<Denial>,
+    allotted: Vec<Prefix>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(model: &'a Model) -> Self {
+        let mut allotted: Vec<Prefix> = model.departments.iter().flat_map(overlay).collect();
+        allotted.sort_unstable();
+        Self { model, grants: grants(model), denials: guardrails::denials(model), allotted }
+    }
+
+    fn policy(&self, gateway: Gateway<'_>) -> Policy {
+        let grants: Vec<Grant<'_>> = self.grants.iter().filter(|grant| grant.concerns(&gateway)).copied().collect();
+        let own: Vec<&model::Department> = self.model.departments.iter().filter(|d| d.at == *gateway.name).collect();
+        let (rules, shadowed) = settle(grants.iter().flat_map(|grant| grant.rules(&self.denials)));
+        let local: Vec<Prefix> = own.iter().flat_map(|department| overlay(department)).collect();
+        let concerned = |denial: &&Denial| gateway.role == Role::Relay || denial.concerns(&local);
+        Policy {
+            network: self.model.network.clone(),
+            gateway: gateway.name.clone(),
+            site: gateway.site.clone(),
+            role: gateway.role,
+            overlay: sorted(self.model.overlay.clone()),
+            management: self.model.management,
+            address: gateway.address,
+            allotted: self.allotted.clone(),
+            departments: departments(&own, &grants, gateway.name),
+            services: services(&grants),
+            agreements: self.agreements(&grants),
+            rules,
+            shadowed,
+            guardrails: sorted(self.denials.iter().filter(concerned).map(|denial| denial.guardrail.clone()).collect()),
+            routes: self.routes(&gateway),
+        }
+    }
+
+    /// Each agreement with those of its consumers that have a part in it here.
+    fn agreements(&self, grants: &[Grant<'_>]) -> Vec<Agreement> {
+        let mut consumers: BTreeMap<u32, (Grant<'_>, BTreeSet<u32>)> = BTreeMap::new();
+        for grant in grants {
+            let entry = consumers.entry(grant.agreement.number).or_insert_with(|| (*grant, BTreeSet::new()));
+            entry.1.insert(grant.consumer.number);
+        }
+        let lease =
+            |class: &Name| self.model.classes.iter().find(|known| known.name == *class).map(|found| found.lease);
+        consumers
+            .into_iter()
+            .map(|(number, (Grant { agreement, service, .. }, from))| Agreement {
+                number,
+                id: agreement.id.clone(),
+                service: service.number,
+                from: from.into_iter().collect(),
+                class: agreement.class.clone(),
+                // A class that does not exist would be a lease that has ended.
+                lease_seconds: lease(&agreement.class).map_or(0, |lease| lease.as_secs()),
+            })
+            .collect()
+    }
+
+    fn routes(&self, gateway: &Gateway<'_>) -> Vec<Route> {
+        sorted(match gateway.role {
+            Role::Edge => self.model.overlay.iter().map(|&prefix| Route { prefix, to: NextHop::Relays }).collect(),
+            Role::Relay => {
+                let elsewhere = self.model.departments.iter().filter(|department| department.at != *gateway.name);
+                elsewhere
+                    .flat_map(|department| {
+                        let to = NextHop::Site(department.site.clone());
+                        overlay(department).into_iter().map(move |prefix| Route { prefix, to: to.clone() })
+                    })
+                    .collect()
+            }
+        })
+    }
+}
+
+/// Everything that agreements in force allow, except between two segments of one gateway.
+fn grants(model: &Model) -> Vec<Grant<'_>> {
+    let departments: BTreeMap<&Qualified, &model::Department> =
+        model.departments.iter().map(|d| (&d.name, d)).collect();
+    let services: BTreeMap<&Qualified, &model::Service> = model.services.iter().map(|s| (&s.name, s)).collect();
+    let mut grants = Vec::new();
+    for agreement in model.agreements.iter().filter(|agreement| agreement.in_force()) {
+        let Some(&service) = services.get(&agreement.service) else { continue };
+        let Some(&provider) = departments.get(&service.department) else { continue };
+        let consumers = agreement.from.iter().filter_map(|name| departments.get(name).copied());
+        grants.extend(consumers.filter(|consumer| consumer.at != provider.at).map(|consumer| Grant {
+            agreement,
+            consumer,
+            provider,
+            service,
+        }));
+    }
+    grants
+}
+
+pub(super) fn overlay(department: &model::Department) -> Vec<Prefix> {
+    department.mappings.iter().map(|mapping| mapping.overlay).collect()
+}
+
+/// Those that stand here and those at the far ends of `grants`, by number.
+fn departments(own: &[&model::Department], grants: &[Grant<'_>], gateway: &Name) -> Vec<Department> {
+    let far = grants.iter().flat_map(|grant| [grant.consumer, grant.provider]);
+    let all: BTreeMap<u32, &model::Department> = own.iter().copied().chain(far).map(|d| (d.number, d)).collect();
+    let told = |department: &model::Department| Department {
+        number: department.number,
+        name: department.name.clone(),
+        site: department.site.clone(),
+        overlay: sorted(overlay(department)),
+        segment: (department.at == *gateway).then(|| segment(department)),
+    };
+    all.into_values().map(told).collect()
+}
+
+fn segment(department: &model::Department) -> Segment {
+    Segment {
+        device: department.device.clone(),
+        vlan: department.vlan,
+        gateway: sorted(department.gateway.clone()),
+        via: sorted(department.via.clone()),
+        mappings: department.mappings.clone(),
+    }
+}
+
+fn services(grants: &[Grant<'_>]) -> Vec<Service> {
+    let all: BTreeMap<u32, Grant<'_>> = grants.iter().map(|grant| (grant.service.number, *grant)).collect();
+    let told = |Grant { service, provider, .. }: Grant<'_>| Service {
+        number: service.number,
+        name: service.name.clone(),
+        department: provider.number,
+        hosts: sorted(service.overlay_hosts.clone()),
+        ports: sorted(service.ports.clone()),
+    };
+    all.into_values().map(told).collect()
+}
+
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items
+}
