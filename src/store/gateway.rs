@@ -82,7 +82,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// The floor that it sets.
     pub fn floor(&self) -> Floor {
-        Floor { generation: self.generation, digest: self.digest }
+        Floor { generation: self.generation, digest: Some(self.digest) }
     }
 }
 
