@@ -23,7 +23,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("http", 3),
     ("dataplane", 4),
     ("gateway", 5),
-    ("controller", 5),
     ("uapi", 5),
     ("lab", 5),
     ("cli", 6),

@@ -3,3 +3,4 @@
 //! Needs root; without it each test says SKIP.
 
 mod guard;
+mod packages;
