@@ -157,6 +157,11 @@ impl Namespace {
         self.folder.join("net")
     }
 
+    /// Its folder, which goes with it: a place for files of whatever runs in it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A command that will run in it, and that is killed when the thread that spawns it ends.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -351,6 +356,15 @@ impl Drop for Process {
             eprintln!("cannot end '{}' (process {}): {error}", self.line, self.child.id());
         }
     }
+}
+
+/// The folders of all namespaces whose creators live, of whatever process.
+pub fn living() -> Vec<PathBuf> {
+    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let lives = |path: &PathBuf| {
+        path.file_name().and_then(|name| Creator::of(&name.to_string_lossy())).is_some_and(Creator::lives)
+    };
+    entries.map(|entry| entry.path()).filter(lives).collect()
 }
 
 /// Removes the namespaces of creators that are gone, with what still runs in them, and names them.

@@ -15,7 +15,7 @@ mod guardrails;
 mod membership;
 pub mod model;
 #[cfg(test)]
-pub(crate) mod sample;
+mod sample;
 
 pub use compile::{LISTED_PORTS, compile, matches};
 pub use membership::{Keys, MissingKey, keys_needed, membership};

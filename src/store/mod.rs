@@ -1,4 +1,3 @@
-//! What must outlive a process: a gateway's state on disk, and private keys.
+//! What must outlive a process: a gateway's state on disk.
 
 pub mod gateway;
-pub mod keys;

@@ -87,6 +87,14 @@ impl Handle {
         })
     }
 
+    /// Becomes `command`, standing in the namespace: returns only if that fails.
+    pub fn exec(&self, command: &mut Command) -> io::Error {
+        match setns(&*self.0, CloneFlags::CLONE_NEWNET) {
+            Ok(()) => command.exec(),
+            Err(error) => error.into(),
+        }
+    }
+
     /// Makes the child of `command` stand in the namespace, and makes the kernel kill it when the thread that
     /// spawns it ends (`PR_SET_PDEATHSIG`, `prctl(2)`).
     pub fn within(&self, command: &mut Command) {
