@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand, its arguments and its function together.
 
+mod bundle;
 mod exit;
+mod output;
 mod pages;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +19,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What each gateway is told: build it, look into it.
+    Bundle(bundle::Arguments),
     /// Print a shell's completions.
     Completions(pages::Completions),
     /// Write the man pages.
@@ -37,6 +41,7 @@ pub fn main() -> Exit {
 
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),
     }

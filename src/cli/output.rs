@@ -1,0 +1,45 @@
+//! What commands write to stdout: text, tables and JSON, and quietly nothing more once the reader has gone.
+
+use std::io::{ErrorKind, Write as _};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::{Exit, Failure};
+
+/// Writes `text` to stdout. A reader that has gone, such as `head`, is no fault.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Unavailable, format!("cannot write to standard output: {error}"), ""))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes a value to stdout as JSON, indented, with a line break at its end.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::Internal, format!("cannot write JSON: {error}"), ""))?;
+    print(&format!("{text}\n"))
+}
+
+/// A table of left-aligned columns under their names, each line ended; empty without a row.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head).add_rows(rows);
+    if table.is_empty() { String::new() } else { format!("{}\n", table.trim_fmt()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up_and_has_no_blanks_at_line_ends() {
+        let rows = [["hub-a".to_owned(), "3".to_owned()], ["b".to_owned(), "12".to_owned()]];
+        assert_eq!(table(["gateway", "links"], rows), " gateway  links\n hub-a    3\n b        12\n");
+        assert_eq!(table(["gateway"], []), "");
+    }
+}
