@@ -8,14 +8,30 @@
 //!
 //! Reading files is `cli`'s; everything here works on bytes and takes the time as an argument.
 
+mod allot;
+mod allotted;
+pub mod cases;
 mod compile;
 #[cfg(test)]
 mod compiled;
+mod document;
+mod evaluate;
+mod finding;
 mod guardrails;
 mod membership;
 pub mod model;
+mod resolve;
 #[cfg(test)]
 mod sample;
+mod source;
+mod terms;
 
+pub use allot::allot;
 pub use compile::{LISTED_PORTS, compile, matches};
+pub use evaluate::{Aim, Evaluator, Flow, Reason, Verdict, evaluate};
+pub use finding::{Code, Finding, Severity, printable};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
+pub use model::Origin;
+pub use resolve::{Resolved, resolve, signers, terms};
+pub use source::Files;
+pub use terms::{Terms, Wording};

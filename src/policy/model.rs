@@ -230,8 +230,13 @@ pub struct Agreement {
     pub id: Id,
     /// The service.
     pub service: Qualified,
-    /// The consuming departments, sorted.
+    /// The consuming departments whose flows pass when it is in force, sorted.
     pub from: Vec<Qualified>,
+    /// The consuming departments for which it compiles to nothing, since they stand at the provider's own gateway
+    /// or on a VLAN. Sorted.
+    pub apart: Vec<Qualified>,
+    /// The councils whose consent it takes, sorted.
+    pub councils: Vec<Name>,
     /// Its class.
     pub class: Name,
     /// From when.
@@ -251,20 +256,34 @@ impl Agreement {
     pub fn in_force(&self) -> bool {
         self.void.is_empty()
     }
+
+    /// The reasons against it that no passing of time removes.
+    pub fn lasting_void(&self) -> impl Iterator<Item = &Void> {
+        self.void.iter().filter(|void| match void {
+            Void::NotYet(_) | Void::Ended(_) => false,
+            Void::ConsentMissing(_) | Void::Unsupported(_) | Void::SegmentToSegment(_) => true,
+        })
+    }
 }
 
 /// A reason for which an agreement compiles to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Void {
     /// No valid consent of this council.
+    #[error("council '{0}' has not consented")]
     ConsentMissing(Name),
     /// It begins later.
+    #[error("it begins at {0}")]
     NotYet(Timestamp),
     /// It has ended.
+    #[error("it ended at {0}")]
     Ended(Timestamp),
     /// It asks for something that this version cannot enforce, such as `identity = "card"`.
+    #[error("this version cannot enforce {0}")]
     Unsupported(String),
-    /// Consumer and provider stand at the same gateway: segment to segment does not pass yet.
+    /// Every consumer stands at the provider's own gateway or on a VLAN, of which the first is named: that does not
+    /// pass yet.
+    #[error("'{0}' and any other consumer stand at the service's own gateway or on a VLAN")]
     SegmentToSegment(Qualified),
 }
 

@@ -127,6 +127,8 @@ pub(super) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement 
         id: format!("A-{number}").parse().expect("an id"),
         service: qualified(service),
         from: from.iter().map(|text| qualified(text)).collect(),
+        apart: Vec::new(),
+        councils: Vec::new(),
         class: name("routine"),
         not_before: None,
         not_after: None,

@@ -1,0 +1,51 @@
+//! `agreements/<ID>.toml`: one agreement and its consents.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::value::Datetime;
+
+use super::{Root, Sections};
+use crate::policy::finding::Report;
+
+type Text = Spanned<String>;
+
+#[derive(Debug)]
+pub(in crate::policy) struct AgreementFile {
+    pub(in crate::policy) agreement: Option<Spanned<Agreement>>,
+}
+
+impl Root for AgreementFile {
+    fn read(mut sections: Sections<'_>, report: &mut Report) -> Self {
+        let file = Self { agreement: sections.required("agreement", report) };
+        sections.finish(report);
+        file
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(in crate::policy) struct Agreement {
+    pub(in crate::policy) id: Text,
+    pub(in crate::policy) service: Text,
+    pub(in crate::policy) from: Spanned<Vec<Text>>,
+    pub(in crate::policy) identity: Option<Text>,
+    #[serde(default)]
+    pub(in crate::policy) roles: Vec<Text>,
+    pub(in crate::policy) class: Text,
+    pub(in crate::policy) hours: Option<Text>,
+    pub(in crate::policy) not_before: Option<Spanned<Datetime>>,
+    pub(in crate::policy) not_after: Option<Spanned<Datetime>>,
+    pub(in crate::policy) reference: Option<String>,
+    #[serde(default, rename = "consent")]
+    pub(in crate::policy) consents: Vec<Spanned<Consent>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(in crate::policy) struct Consent {
+    pub(in crate::policy) council: Option<Text>,
+    pub(in crate::policy) by: Option<Text>,
+    pub(in crate::policy) at: Option<Spanned<Datetime>>,
+    pub(in crate::policy) terms: Option<Text>,
+    pub(in crate::policy) signature: Option<Text>,
+}

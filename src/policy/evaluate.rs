@@ -1,0 +1,289 @@
+//! The decision, as a pure function in overlay terms: what `test`, `explain` and `diff` say and the kernel does.
+//!
+//! ```text
+//!  source ─▶ department? ─▶ guardrail? ─▶ best match of (department, destination) ─▶ agreement
+//!             unknown: deny   hit: deny    none: deny
+//! ```
+//! The best match is the most exact kind (see [`crate::bundle::Match`]) and, within a kind, the agreement with the
+//! lowest number.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::model::{Guardrail, Model, Object, Subject};
+use super::resolve::standing;
+use crate::identity::{Id, Name, Qualified};
+use crate::net::{Family, PortMatch, Prefix, Protocol};
+
+/// The first packet of a flow, in overlay terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Who opens it.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// What the protocol's own header asks for.
+    pub aim: Aim,
+}
+
+/// What the header after the IP header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aim {
+    /// The destination port of TCP, UDP or SCTP.
+    Port(u16),
+    /// The type of an ICMP or ICMPv6 message.
+    Icmp(u8),
+    /// Nothing that policy looks at.
+    Nothing,
+}
+
+/// The answer to every flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Allow {
+        /// The number of the agreement by which it passes.
+        agreement: u32,
+    },
+    /// It does not.
+    Deny(Reason),
+}
+
+impl Verdict {
+    /// Whether the flow passes.
+    pub fn allows(&self) -> bool {
+        match self {
+            Self::Allow { .. } => true,
+            Self::Deny(_) => false,
+        }
+    }
+}
+
+/// Why a flow does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The source is no department's.
+    #[error("the source is no department's")]
+    UnknownSource,
+    /// The operator denies it.
+    #[error("guardrail {0}")]
+    Guardrail(Id),
+    /// The destination is no host of any service.
+    #[error("no service is at the destination")]
+    UnknownDestination,
+    /// No agreement in force allows it.
+    #[error("no agreement in force allows it")]
+    NoAgreement,
+}
+
+/// Decides one flow. For many, make an [`Evaluator`] once.
+pub fn evaluate(model: &Model, flow: &Flow) -> Verdict {
+    Evaluator::new(model).evaluate(flow)
+}
+
+/// A model, indexed: a decision takes a binary search and one hash lookup.
+#[derive(Debug)]
+pub struct Evaluator {
+    /// Disjoint, sorted.
+    sources: Vec<(Prefix, Source)>,
+    rules: HashMap<(u32, IpAddr), Vec<Rule>>,
+    destinations: HashSet<IpAddr>,
+    guardrails: Vec<Denial>,
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    number: u32,
+    name: Qualified,
+}
+
+/// Ordered by what decides: the kind of match, then the agreement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    kind: Kind,
+    agreement: u32,
+    port: PortMatch,
+}
+
+/// In the order in which the kernel asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Port,
+    Ports,
+    Icmp,
+    Protocol,
+    Any,
+}
+
+impl Kind {
+    fn of(port: PortMatch) -> Self {
+        match port {
+            PortMatch::Ports { first, last, .. } if last.saturating_sub(first) < super::LISTED_PORTS => Self::Port,
+            PortMatch::Ports { .. } => Self::Ports,
+            PortMatch::Icmp(_) => Self::Icmp,
+            PortMatch::Protocol(_) => Self::Protocol,
+            PortMatch::Any => Self::Any,
+        }
+    }
+}
+
+/// A guardrail with its names looked up.
+#[derive(Debug)]
+struct Denial {
+    id: Id,
+    from: From,
+    to: To,
+}
+
+#[derive(Debug)]
+enum From {
+    Any,
+    Council(Name),
+    Department(Qualified),
+    Prefix(Prefix),
+}
+
+#[derive(Debug)]
+enum To {
+    Any,
+    Port(PortMatch),
+    Hosts(Vec<IpAddr>, Vec<PortMatch>),
+    Prefixes(Vec<Prefix>),
+}
+
+impl Evaluator {
+    /// Indexes a model as of the instant at which it was resolved.
+    pub fn new(model: &Model) -> Self {
+        Self::at(model, model.at)
+    }
+
+    /// Indexes a model as of another instant: agreements begin and end, consents stay as they are.
+    pub fn at(model: &Model, at: Timestamp) -> Self {
+        let source = |department: &super::model::Department| {
+            let source = Source { number: department.number, name: department.name.clone() };
+            let prefixes: Vec<_> = department.mappings.iter().map(|mapping| mapping.overlay).collect();
+            prefixes.into_iter().map(move |prefix| (prefix, source.clone()))
+        };
+        let mut sources: Vec<_> = model.departments.iter().flat_map(source).collect();
+        sources.sort_by_key(|(prefix, _)| *prefix);
+        Self {
+            sources,
+            rules: rules(model, at),
+            destinations: model.services.iter().flat_map(|service| &service.overlay_hosts).copied().collect(),
+            guardrails: model.guardrails.iter().map(|guardrail| denial(model, guardrail)).collect(),
+        }
+    }
+
+    /// Decides a flow.
+    pub fn evaluate(&self, flow: &Flow) -> Verdict {
+        let Some(source) = self.source(flow.source) else { return Verdict::Deny(Reason::UnknownSource) };
+        if let Some(denial) = self.guardrails.iter().find(|denial| denial.hits(source, flow)) {
+            return Verdict::Deny(Reason::Guardrail(denial.id.clone()));
+        }
+        let rules = self.rules.get(&(source.number, flow.destination)).map(Vec::as_slice).unwrap_or_default();
+        if let Some(rule) = rules.iter().find(|rule| matches(rule.port, flow)) {
+            return Verdict::Allow { agreement: rule.agreement };
+        }
+        let known = self.destinations.contains(&flow.destination);
+        Verdict::Deny(if known { Reason::NoAgreement } else { Reason::UnknownDestination })
+    }
+
+    fn source(&self, address: IpAddr) -> Option<&Source> {
+        let after = self.sources.partition_point(|(prefix, _)| prefix.address() <= address);
+        let (prefix, source) = self.sources.get(after.checked_sub(1)?)?;
+        prefix.contains(address).then_some(source)
+    }
+}
+
+fn rules(model: &Model, at: Timestamp) -> HashMap<(u32, IpAddr), Vec<Rule>> {
+    let departments: HashMap<_, _> =
+        model.departments.iter().map(|department| (&department.name, department)).collect();
+    let services: HashMap<_, _> = model.services.iter().map(|service| (&service.name, service)).collect();
+    let mut rules: HashMap<(u32, IpAddr), Vec<Rule>> = HashMap::new();
+    for agreement in model.agreements.iter().filter(|agreement| agreement.in_force_at(at)) {
+        let Some(service) = services.get(&agreement.service) else { continue };
+        for consumer in agreement.from.iter().filter_map(|name| departments.get(name)) {
+            let families: Vec<_> = consumer.mappings.iter().map(|mapping| mapping.overlay.family()).collect();
+            let hosts = service.overlay_hosts.iter().filter(|host| families.contains(&Family::of(**host)));
+            for host in hosts {
+                let entry = rules.entry((consumer.number, *host)).or_default();
+                let rule = |&port: &PortMatch| Rule { kind: Kind::of(port), agreement: agreement.number, port };
+                entry.extend(service.ports.iter().map(rule));
+            }
+        }
+    }
+    rules.values_mut().for_each(|rules| rules.sort());
+    rules
+}
+
+fn denial(model: &Model, guardrail: &Guardrail) -> Denial {
+    let from = match &guardrail.deny {
+        Subject::Any => From::Any,
+        Subject::Council(name) => From::Council(name.clone()),
+        Subject::Department(name) => From::Department(name.clone()),
+        Subject::Prefix(prefix) => From::Prefix(*prefix),
+    };
+    let to = match &guardrail.to {
+        Object::Any => To::Any,
+        Object::Port(port) => To::Port(*port),
+        Object::Prefix(prefix) => To::Prefixes(vec![*prefix]),
+        Object::Service(name) => {
+            let service = model.services.iter().find(|service| service.name == *name);
+            service.map_or(To::Hosts(Vec::new(), Vec::new()), |service| {
+                To::Hosts(service.overlay_hosts.clone(), service.ports.clone())
+            })
+        }
+        Object::Department(name) => {
+            let own = model.departments.iter().filter(|department| department.name == *name);
+            let mappings = own.flat_map(|department| &department.mappings);
+            To::Prefixes(mappings.map(|mapping| mapping.overlay).collect())
+        }
+    };
+    Denial { id: guardrail.id.clone(), from, to }
+}
+
+impl Denial {
+    fn hits(&self, source: &Source, flow: &Flow) -> bool {
+        let from = match &self.from {
+            From::Any => true,
+            From::Council(name) => source.name.council == *name,
+            From::Department(name) => source.name == *name,
+            From::Prefix(prefix) => prefix.contains(flow.source),
+        };
+        from && match &self.to {
+            To::Any => true,
+            To::Port(port) => matches(*port, flow),
+            To::Hosts(hosts, ports) => {
+                hosts.contains(&flow.destination) && ports.iter().any(|port| matches(*port, flow))
+            }
+            To::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(flow.destination)),
+        }
+    }
+}
+
+/// Whether a flow is what an entry of a service's ports describes.
+fn matches(port: PortMatch, flow: &Flow) -> bool {
+    match port {
+        PortMatch::Any => true,
+        PortMatch::Protocol(protocol) => flow.protocol == protocol,
+        PortMatch::Ports { protocol, first, last } => match flow.aim {
+            Aim::Port(port) => flow.protocol == protocol && (first..=last).contains(&port),
+            Aim::Icmp(_) | Aim::Nothing => false,
+        },
+        PortMatch::Icmp(icmp) => match (flow.aim, icmp.in_family(Family::of(flow.destination))) {
+            (Aim::Icmp(kind), Some((protocol, asked))) => flow.protocol == protocol && kind == asked,
+            _ => false,
+        },
+    }
+}
+
+impl super::model::Agreement {
+    /// Whether its rules would be compiled at another instant than the model's.
+    pub fn in_force_at(&self, at: Timestamp) -> bool {
+        self.lasting_void().next().is_none() && standing(self.not_before, self.not_after, at).is_none()
+    }
+}

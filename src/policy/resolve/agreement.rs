@@ -1,0 +1,356 @@
+//! Agreements: who may use what, and why some compile to nothing.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+use super::consent::Consents;
+use super::hours::{self, HoursError};
+use super::reader::Reader;
+use super::{Draft, claim};
+use crate::identity::{Name, Qualified};
+use crate::policy::document::{self, AgreementFile, Document};
+use crate::policy::finding::{Code, nearest};
+use crate::policy::model::{self, Void};
+use crate::policy::source::{Mark, Source};
+use crate::policy::terms::{Terms, Wording};
+
+/// What can be read of an agreement without looking elsewhere.
+struct Plain {
+    id: crate::identity::Id,
+    service: Qualified,
+    class: Name,
+    identity: &'static str,
+    hours: String,
+    not_before: Option<jiff::Timestamp>,
+    not_after: Option<jiff::Timestamp>,
+    roles: Vec<String>,
+}
+
+/// The consumers: departments, and tags that stand for some.
+#[derive(Default)]
+struct Consumers {
+    departments: BTreeSet<Qualified>,
+    tags: BTreeSet<String>,
+}
+
+impl Draft {
+    pub(super) fn agreement(&mut self, document: &Document<AgreementFile>) {
+        let Some(written) = document.value.agreement.as_ref().map(Spanned::get_ref) else { return };
+        let source = &document.source;
+        let plain = self.plain(document, written);
+        let consumers = self.consumers(source, &written.from);
+        let consents = self.consents(source, written);
+        let (Some(plain), Some(consumers)) = (plain, consumers) else { return };
+        let mark = source.mark(written.id.span());
+        if !claim(&mut self.names.ids, &plain.id, mark.clone(), "agreement", &mut self.report) {
+            return;
+        }
+        let Some(service) = self.service(&plain.service).cloned() else { return };
+        let councils = consumers.departments.iter().map(|department| department.council.clone());
+        let councils: BTreeSet<_> = councils.chain([plain.service.council.clone()]).collect();
+        let Some(terms) = self.terms_of(&plain, &service, &consumers, councils.into_iter().collect()) else { return };
+        let mut void = self.lacking(source, &terms, &consents, &mark);
+        void.extend(self.dates(&plain, source, written));
+        void.extend(self.unsupported(&plain, &consumers, &service, source, written));
+        let (from, apart) = self.apart(&service, consumers.departments, source, written);
+        if let (true, Some(first)) = (from.is_empty(), apart.first()) {
+            void.push(Void::SegmentToSegment(first.clone()));
+        }
+        self.terms.insert(plain.id.clone(), terms.clone());
+        self.agreements.push(model::Agreement {
+            number: 0,
+            id: plain.id,
+            service: plain.service,
+            from,
+            apart,
+            councils: terms.councils,
+            class: plain.class,
+            not_before: plain.not_before,
+            not_after: plain.not_after,
+            reference: written.reference.clone(),
+            void,
+            origin: mark.origin,
+        });
+    }
+
+    fn plain(&mut self, document: &Document<AgreementFile>, written: &document::Agreement) -> Option<Plain> {
+        let source = &document.source;
+        let id = Reader { source, report: &mut self.report }.id(&written.id);
+        if let Some(id) = &id
+            && id.as_str() != document.stem
+        {
+            let message = format!("agreement {id} stands in {}", source.file);
+            let help = format!("an agreement's file bears its id: agreements/{id}.toml");
+            self.report.error(source.mark(written.id.span()), Code::FileName, message).advise(help);
+        }
+        let service = self.known_service(source, &written.service);
+        let class = self.known_class(source, &written.class);
+        let mut reader = Reader { source, report: &mut self.report };
+        let words = [("none", "none"), ("directory", "directory"), ("card", "card")];
+        let identity = written.identity.as_ref().map_or(Some("none"), |text| reader.choice(text, &words));
+        let roles = roles(&mut reader, &written.roles);
+        let hours = written.hours.as_ref().map_or(Some("always".to_owned()), |text| hours_of(&mut reader, text));
+        let not_before = written.not_before.as_ref().map(|date| reader.date(date));
+        let not_after = written.not_after.as_ref().map(|date| reader.date(date));
+        if let (Some(Some(begin)), Some(Some(end)), Some(date)) = (not_before, not_after, &written.not_after)
+            && end < begin
+        {
+            reader.error(date.span(), Code::BadDate, "the agreement ends before it begins");
+        }
+        let dates_hold = not_before.is_none_or(|date| date.is_some()) && not_after.is_none_or(|date| date.is_some());
+        dates_hold.then_some(())?;
+        Some(Plain {
+            id: id?,
+            service: service?,
+            class: class?,
+            identity: identity?,
+            hours: hours?,
+            not_before: not_before.flatten(),
+            not_after: not_after.flatten(),
+            roles: roles?,
+        })
+    }
+
+    /// A `council/service` that exists.
+    pub(super) fn known_service(&mut self, source: &Source, text: &Spanned<String>) -> Option<Qualified> {
+        let name = Reader { source, report: &mut self.report }.qualified(text, "leeds/hb-claims")?;
+        if self.names.services.contains_key(&name) {
+            return Some(name);
+        }
+        let known: Vec<_> = self.names.services.keys().map(ToString::to_string).collect();
+        let department = self.names.departments.contains_key(&name);
+        let mark = source.mark(text.span());
+        let finding = self.report.unknown(mark, "service", text.get_ref(), known.iter().map(String::as_str));
+        if department {
+            finding.advise(format!("'{name}' is a department; a service belongs here"));
+        }
+        None
+    }
+
+    fn known_class(&mut self, source: &Source, text: &Spanned<String>) -> Option<Name> {
+        let class = Reader { source, report: &mut self.report }.name(text)?;
+        if self.names.classes.contains_key(&class) {
+            return Some(class);
+        }
+        let known = self.names.classes.keys().map(Name::as_str);
+        self.report.unknown(source.mark(text.span()), "class", class.as_str(), known);
+        None
+    }
+
+    fn consumers(&mut self, source: &Source, from: &Spanned<Vec<Spanned<String>>>) -> Option<Consumers> {
+        if from.get_ref().is_empty() {
+            let mark = source.mark(from.span());
+            self.report
+                .error(mark, Code::Empty, "the agreement names no department")
+                .advise("from = [\"COUNCIL/NAME\"]");
+            return None;
+        }
+        let mut consumers = Consumers::default();
+        let mut complete = true;
+        for text in from.get_ref() {
+            let new = match text.get_ref().strip_prefix("tag:") {
+                Some(tag) => self.known_tag(source, text, tag).map(|()| consumers.tags.insert(text.get_ref().clone())),
+                None => self.consumer(source, text).map(|name| consumers.departments.insert(name)),
+            };
+            complete &= new.is_some();
+            if new == Some(false) {
+                let message = format!("'{}' stands twice", text.get_ref());
+                self.report.error(source.mark(text.span()), Code::Duplicate, message);
+            }
+        }
+        complete.then_some(consumers)
+    }
+
+    fn consumer(&mut self, source: &Source, text: &Spanned<String>) -> Option<Qualified> {
+        let whole = text.get_ref().parse().is_ok_and(|name: Name| self.names.councils.contains_key(&name));
+        if whole {
+            let message = format!("'{}' is a whole council", text.get_ref());
+            let help = "agreements name departments, never whole councils";
+            self.report.error(source.mark(text.span()), Code::Placement, message).advise(help);
+            return None;
+        }
+        self.known_department(source, text)
+    }
+
+    fn known_tag(&mut self, source: &Source, text: &Spanned<String>, tag: &str) -> Option<()> {
+        let known = tag.parse::<Name>().is_ok_and(|tag| self.names.tags.contains(&tag));
+        if !known {
+            let tags = self.names.tags.iter().map(Name::as_str);
+            self.report.unknown(source.mark(text.span()), "department with the tag", tag, tags);
+        }
+        known.then_some(())
+    }
+
+    fn terms_of(
+        &self,
+        plain: &Plain,
+        service: &model::Service,
+        consumers: &Consumers,
+        councils: Vec<Name>,
+    ) -> Option<Terms> {
+        let departments = consumers.departments.iter().map(ToString::to_string);
+        let from: Vec<_> = departments.chain(consumers.tags.iter().cloned()).collect();
+        let wording = Wording {
+            id: plain.id.as_str(),
+            service: &plain.service,
+            hosts: &service.hosts,
+            ports: &service.ports,
+            from: &from,
+            identity: plain.identity,
+            roles: &plain.roles,
+            class: &plain.class,
+            hours: &plain.hours,
+            not_before: plain.not_before,
+            not_after: plain.not_after,
+        };
+        Terms::new(&wording, councils)
+    }
+
+    /// The councils whose consent is missing or does not hold.
+    fn lacking(&mut self, source: &Source, terms: &Terms, consents: &Consents, mark: &Mark) -> Vec<Void> {
+        let mut void = Vec::new();
+        for council in &terms.councils {
+            let signers =
+                self.councils.iter().find(|known| known.name == *council).map(|known| known.signers.as_slice());
+            let state = consents.judge(council, terms, signers.unwrap_or_default());
+            let Some(fault) = state.fault() else { continue };
+            let mark = state.mark().map_or_else(|| mark.clone(), |span| source.mark(span));
+            let message = format!("council '{council}' has not consented: {fault}; the agreement compiles to nothing");
+            self.report.warning(mark, Code::ConsentMissing, message).advise(state.remedy(council));
+            void.push(Void::ConsentMissing(council.clone()));
+        }
+        for (council, span) in consents.councils() {
+            if !terms.councils.contains(council) {
+                let message = format!("council '{council}' has no part in this agreement");
+                self.report.warning(source.mark(span), Code::ConsentVoid, message).advise("remove the consent");
+            }
+        }
+        void
+    }
+
+    fn dates(&mut self, plain: &Plain, source: &Source, written: &document::Agreement) -> Option<Void> {
+        let void = standing(plain.not_before, plain.not_after, self.at)?;
+        let at = self.at;
+        match (&void, &written.not_before, &written.not_after) {
+            (Void::NotYet(begin), Some(date), _) => {
+                let message = format!("the agreement begins at {begin}, after {at}: it compiles to nothing");
+                self.report.warning(source.mark(date.span()), Code::NotYet, message);
+            }
+            (Void::Ended(end), _, Some(date)) => {
+                let message = format!("the agreement ended at {end}, before {at}: it compiles to nothing");
+                self.report
+                    .warning(source.mark(date.span()), Code::Ended, message)
+                    .advise("remove the file, or agree on new dates and sign again");
+            }
+            _ => {}
+        }
+        Some(void)
+    }
+
+    fn unsupported(
+        &mut self,
+        plain: &Plain,
+        consumers: &Consumers,
+        service: &model::Service,
+        source: &Source,
+        written: &document::Agreement,
+    ) -> Vec<Void> {
+        let mut lacks = Vec::new();
+        if let (true, Some(text)) = (plain.identity != "none", &written.identity) {
+            lacks.push((text.span(), format!("identity = \"{}\"", plain.identity)));
+        }
+        if let Some(role) = written.roles.first() {
+            lacks.push((role.span(), "roles".to_owned()));
+        }
+        if let (true, Some(text)) = (plain.hours != "always", &written.hours) {
+            lacks.push((text.span(), format!("hours = \"{}\"", plain.hours)));
+        }
+        for text in written.from.get_ref().iter().filter(|text| consumers.tags.contains(text.get_ref())) {
+            lacks.push((text.span(), format!("from = \"{}\"", text.get_ref())));
+        }
+        if let Some(vlan) = self.department(&service.department).and_then(|department| department.vlan) {
+            lacks.push((written.service.span(), format!("the provider's segment on VLAN {vlan}")));
+        }
+        let mut void = Vec::new();
+        for (span, what) in lacks {
+            let message = format!("this version cannot enforce {what}: the agreement compiles to nothing");
+            self.report.warning(source.mark(span), Code::Unsupported, message);
+            void.push(Void::Unsupported(what));
+        }
+        void
+    }
+
+    /// Divides the consumers into those whose flows pass and those that stand at the provider's own gateway, or
+    /// on a VLAN, which get nothing yet.
+    fn apart(
+        &mut self,
+        service: &model::Service,
+        departments: BTreeSet<Qualified>,
+        source: &Source,
+        written: &document::Agreement,
+    ) -> (Vec<Qualified>, Vec<Qualified>) {
+        let provider = self.department(&service.department).map(|department| department.at.clone());
+        let (mut from, mut apart) = (Vec::new(), Vec::new());
+        for name in departments {
+            let Some(consumer) = self.department(&name) else { continue };
+            let fault = if Some(&consumer.at) == provider.as_ref() {
+                let at = &consumer.at;
+                Some((Code::SegmentToSegment, format!("'{name}' stands at '{at}' as the service does")))
+            } else {
+                let vlan = consumer.vlan;
+                vlan.map(|vlan| {
+                    (Code::Unsupported, format!("'{name}' stands on VLAN {vlan}, which is not enforced yet"))
+                })
+            };
+            let Some((code, cause)) = fault else {
+                from.push(name);
+                continue;
+            };
+            let text = written.from.get_ref().iter().find(|text| *text.get_ref() == name.to_string());
+            let mark = source.mark(text.map_or(written.from.span(), Spanned::span));
+            self.report.warning(mark, code, format!("{cause}: for it the agreement compiles to nothing"));
+            apart.push(name);
+        }
+        (from, apart)
+    }
+}
+
+/// Why an agreement with these dates is not in force at an instant. Both ends belong to its time.
+pub(in crate::policy) fn standing(
+    not_before: Option<jiff::Timestamp>,
+    not_after: Option<jiff::Timestamp>,
+    at: jiff::Timestamp,
+) -> Option<Void> {
+    let early = not_before.filter(|begin| at < *begin).map(Void::NotYet);
+    early.or_else(|| not_after.filter(|end| at > *end).map(Void::Ended))
+}
+
+fn roles(reader: &mut Reader<'_>, texts: &[Spanned<String>]) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    for text in texts {
+        let role = reader.plain(text)?;
+        if !seen.insert(role) {
+            reader.error(text.span(), Code::Duplicate, format!("the role '{text}' stands twice"));
+        }
+    }
+    Some(seen.into_iter().collect())
+}
+
+fn hours_of(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
+    let Err(error) = hours::check(text.get_ref()) else { return Some(text.get_ref().clone()) };
+    let zones = match &error {
+        HoursError::UnknownZone(_) => hours::zones(),
+        HoursError::Malformed(_)
+        | HoursError::BadDay(_)
+        | HoursError::BadTime(_)
+        | HoursError::NoTime(_)
+        | HoursError::NoZone => Vec::new(),
+    };
+    let zone = text.get_ref().rsplit(' ').next().unwrap_or_default();
+    let near = nearest(zone, zones.iter().map(String::as_str)).map(|near| format!("did you mean '{near}'?"));
+    let code = if zones.is_empty() { Code::BadHours } else { Code::BadZone };
+    let example = "write \"always\", or hours such as \"Mon-Fri 07:00-19:00 Europe/London\"";
+    reader.error(text.span(), code, error.to_string()).advise(near.unwrap_or_else(|| example.to_owned()));
+    None
+}

@@ -1,0 +1,140 @@
+//! Consents: whose they are, and whether they hold for the terms as they stand.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::Draft;
+use super::reader::Reader;
+use crate::identity::{Name, SignatureBytes};
+use crate::policy::document;
+use crate::policy::finding::Code;
+use crate::policy::model::CouncilSigner;
+use crate::policy::source::Source;
+use crate::policy::terms::Terms;
+
+/// An agreement's consents as far as they could be read.
+#[derive(Default)]
+pub(super) struct Consents(Vec<Consent>);
+
+struct Consent {
+    council: Option<Name>,
+    by: Option<String>,
+    terms: Option<String>,
+    signature: Option<SignatureBytes>,
+    span: Range<usize>,
+}
+
+/// A council's consent, best first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    None,
+    BadSignature,
+    OtherTerms,
+    NoSigner(String),
+    Incomplete,
+    Absent,
+}
+
+/// How a council's consent stands.
+pub(super) struct State {
+    fault: Fault,
+    span: Option<Range<usize>>,
+}
+
+impl Draft {
+    pub(super) fn consents(&mut self, source: &Source, written: &document::Agreement) -> Consents {
+        Consents(written.consents.iter().map(|consent| self.consent(source, consent)).collect())
+    }
+
+    fn consent(&mut self, source: &Source, consent: &Spanned<document::Consent>) -> Consent {
+        let written = consent.get_ref();
+        let council = written.council.as_ref().and_then(|text| self.known_council(source, text));
+        let mut reader = Reader { source, report: &mut self.report };
+        if let Some(at) = &written.at {
+            reader.date(at);
+        }
+        Consent {
+            council,
+            by: written.by.as_ref().and_then(|by| reader.plain(by)),
+            terms: written.terms.as_ref().and_then(|terms| hash(&mut reader, terms)),
+            signature: written.signature.as_ref().and_then(|text| reader.parse(text, Code::BadKey)),
+            span: consent.span(),
+        }
+    }
+
+    fn known_council(&mut self, source: &Source, text: &Spanned<String>) -> Option<Name> {
+        let name = Reader { source, report: &mut self.report }.name(text)?;
+        if self.names.councils.contains_key(&name) {
+            return Some(name);
+        }
+        let known = self.names.councils.keys().map(Name::as_str);
+        self.report.unknown(source.mark(text.span()), "council", name.as_str(), known);
+        None
+    }
+}
+
+fn hash(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
+    let digits = text.get_ref().strip_prefix("sha256:").unwrap_or_default();
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digits.len() == 64 && digits.bytes().all(hex) {
+        return Some(text.get_ref().clone());
+    }
+    reader
+        .error(text.span(), Code::BadHash, format!("'{}' is not the hash of terms", text.get_ref()))
+        .advise("sha256: and 64 of 0-9, a-f; `turnpike agreement terms DIR ID` prints it");
+    None
+}
+
+impl Consents {
+    /// The best of a council's consents: one that holds suffices.
+    pub(super) fn judge(&self, council: &Name, terms: &Terms, signers: &[CouncilSigner]) -> State {
+        let own = self.0.iter().filter(|consent| consent.council.as_ref() == Some(council));
+        own.map(|consent| State { fault: consent.fault(terms, signers), span: Some(consent.span.clone()) })
+            .min_by(|a, b| a.fault.cmp(&b.fault))
+            .unwrap_or(State { fault: Fault::Absent, span: None })
+    }
+
+    /// The councils named, each with its place.
+    pub(super) fn councils(&self) -> impl Iterator<Item = (&Name, Range<usize>)> {
+        self.0.iter().filter_map(|consent| Some((consent.council.as_ref()?, consent.span.clone())))
+    }
+}
+
+impl Consent {
+    fn fault(&self, terms: &Terms, signers: &[CouncilSigner]) -> Fault {
+        let (Some(by), Some(hash), Some(signature)) = (&self.by, &self.terms, &self.signature) else {
+            return Fault::Incomplete;
+        };
+        let mut keys = signers.iter().filter(|signer| signer.by == *by).peekable();
+        if keys.peek().is_none() {
+            return Fault::NoSigner(by.clone());
+        }
+        if *hash != terms.hash() {
+            return Fault::OtherTerms;
+        }
+        if keys.any(|signer| terms.signed_by(&signer.key, signature)) { Fault::None } else { Fault::BadSignature }
+    }
+}
+
+impl State {
+    /// What is wrong with it; `None` when it holds.
+    pub(super) fn fault(&self) -> Option<String> {
+        match &self.fault {
+            Fault::None => None,
+            Fault::BadSignature => Some("the signature does not verify with the signer's key".to_owned()),
+            Fault::OtherTerms => Some("the consent is for other terms than these".to_owned()),
+            Fault::NoSigner(by) => Some(format!("'{by}' is no signer of the council")),
+            Fault::Incomplete => Some("the consent lacks 'by', 'terms' or 'signature'".to_owned()),
+            Fault::Absent => Some("there is no consent of the council".to_owned()),
+        }
+    }
+
+    pub(super) fn mark(&self) -> Option<Range<usize>> {
+        self.span.clone()
+    }
+
+    pub(super) fn remedy(&self, council: &Name) -> String {
+        format!("read the terms, then `turnpike agreement sign DIR ID --council {council} --by WHO --key FILE`")
+    }
+}

@@ -1,0 +1,223 @@
+//! From documents to the [`Model`]: every name found, every rule of the format held.
+//!
+//! ```text
+//!  documents ─▶ network ─▶ councils ─▶ guardrails, agreements, cases ─▶ numbers ─▶ Model
+//!               hubs       edges,        (consents judged here)         (allotted.toml)
+//!               classes    departments, services
+//! ```
+//! Each step goes on after a fault and collects, so that one run tells everything. Nothing here panics, whatever
+//! the files hold.
+
+mod agreement;
+mod cases;
+mod consent;
+mod council;
+mod department;
+mod guardrail;
+mod hours;
+mod network;
+mod numbers;
+mod reader;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+
+use super::allotted::Allotted;
+use super::cases::Case;
+use super::document::{self, Documents};
+use super::finding::{Code, Finding, Report};
+use super::model::{
+    Agreement, Class, Council, CouncilSigner, Department, Edge, Guardrail, Hub, Model, Origin, Service,
+};
+use super::source::{Files, Mark};
+use super::terms::Terms;
+use crate::identity::{Id, Name, Qualified};
+use crate::net::Prefix;
+
+pub(super) use agreement::standing;
+
+/// A definition that holds.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What it means.
+    pub model: Model,
+    /// The definition's own tests, in the order of files and lines.
+    pub cases: Vec<Case>,
+    /// The terms of every agreement.
+    pub terms: BTreeMap<Id, Terms>,
+    /// What holds but has no effect.
+    pub warnings: Vec<Finding>,
+}
+
+/// Resolves a definition as of `at`.
+///
+/// # Errors
+/// All findings, warnings among them, if at least one is an error.
+pub fn resolve(files: &Files, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
+    let mut draft = draft(files, at)?;
+    numbers::fill(&mut draft);
+    draft.finish()
+}
+
+/// Resolves what needs no numbers: for terms and consents, which come before allotment.
+///
+/// # Errors
+/// All findings, warnings among them, if at least one is an error.
+pub fn terms(files: &Files) -> Result<BTreeMap<Id, Terms>, Vec<Finding>> {
+    Ok(draft(files, Timestamp::UNIX_EPOCH)?.terms)
+}
+
+/// Who may consent for a council; nobody, if there is no such council.
+///
+/// # Errors
+/// All findings, warnings among them, if at least one is an error.
+pub fn signers(files: &Files, council: &Name) -> Result<Vec<CouncilSigner>, Vec<Finding>> {
+    let councils = draft(files, Timestamp::UNIX_EPOCH)?.councils;
+    let found = councils.into_iter().find(|known| known.name == *council);
+    Ok(found.map(|council| council.signers).unwrap_or_default())
+}
+
+/// A definition without numbers: numbers are 0 and management addresses unspecified until `numbers` has filled
+/// them in, and no one outside of `policy` sees it before.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) report: Report,
+    pub(super) at: Timestamp,
+    pub(super) network: Option<Name>,
+    pub(super) overlay: Vec<Prefix>,
+    pub(super) management: Option<(Prefix, Mark)>,
+    pub(super) reserved: Vec<Prefix>,
+    pub(super) urls: Vec<String>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) hubs: Vec<Hub>,
+    pub(super) classes: Vec<Class>,
+    pub(super) slas: BTreeSet<Name>,
+    pub(super) guardrails: Vec<Guardrail>,
+    pub(super) councils: Vec<Council>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) departments: Vec<Department>,
+    pub(super) services: Vec<Service>,
+    pub(super) agreements: Vec<Agreement>,
+    pub(super) cases: Vec<Case>,
+    pub(super) terms: BTreeMap<Id, Terms>,
+    /// Real prefixes that have no overlay prefix of the council's choice.
+    pub(super) unmapped: BTreeMap<Qualified, Vec<Prefix>>,
+    /// Where to point when a department's prefixes collide.
+    pub(super) overlay_marks: BTreeMap<Qualified, Mark>,
+    pub(super) allotted: Allotted,
+    names: Names,
+}
+
+/// Every name that is written anywhere, also of things that are wrong otherwise, so that one fault is told once.
+#[derive(Debug, Default)]
+struct Names {
+    gateways: BTreeMap<Name, Origin>,
+    classes: BTreeMap<Name, Origin>,
+    councils: BTreeMap<Name, Origin>,
+    departments: BTreeMap<Qualified, Origin>,
+    services: BTreeMap<Qualified, Origin>,
+    ids: BTreeMap<Id, Origin>,
+    tags: BTreeSet<Name>,
+}
+
+/// Resolves everything but the numbers.
+pub(super) fn draft(files: &Files, at: Timestamp) -> Result<Draft, Vec<Finding>> {
+    let mut draft = Draft { at, ..Draft::default() };
+    let documents = document::read(files, &mut draft.report);
+    if draft.report.has_errors() {
+        return Err(draft.report.into_findings());
+    }
+    draft.resolve(&documents);
+    if draft.report.has_errors() { Err(draft.report.into_findings()) } else { Ok(draft) }
+}
+
+impl Draft {
+    fn resolve(&mut self, documents: &Documents) {
+        if let Some(document) = &documents.network {
+            self.network(document);
+        }
+        for document in &documents.councils {
+            self.council(document);
+        }
+        for document in &documents.councils {
+            self.departments(document);
+        }
+        self.sites();
+        self.reals();
+        for document in &documents.councils {
+            self.services(document);
+        }
+        self.departments.sort_by(|a, b| a.name.cmp(&b.name));
+        self.services.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(document) = &documents.network {
+            self.guardrails(document);
+            self.management_allows(document);
+        }
+        for document in &documents.agreements {
+            self.agreement(document);
+        }
+        self.agreements.sort_by(|a, b| a.id.cmp(&b.id));
+        for document in &documents.cases {
+            self.case_file(document);
+        }
+        if let Some(document) = &documents.allotted {
+            self.allotted = Allotted::read(document, &mut self.report);
+        }
+    }
+
+    fn finish(self) -> Result<Resolved, Vec<Finding>> {
+        let failed = self.report.has_errors();
+        let findings = self.report.into_findings();
+        let (false, Some(network), Some((management, _))) = (failed, self.network, self.management) else {
+            return Err(findings);
+        };
+        let model = Model {
+            network,
+            overlay: self.overlay,
+            management,
+            reserved: self.reserved,
+            controller_urls: self.urls,
+            controller_addresses: self.addresses,
+            links: self.allotted.links_of(&self.edges, &self.hubs),
+            hubs: self.hubs,
+            classes: self.classes,
+            guardrails: self.guardrails,
+            councils: self.councils,
+            edges: self.edges,
+            departments: self.departments,
+            services: self.services,
+            agreements: self.agreements,
+            at: self.at,
+        };
+        Ok(Resolved { model, cases: self.cases, terms: self.terms, warnings: findings })
+    }
+
+    pub(super) fn department(&self, name: &Qualified) -> Option<&Department> {
+        self.departments.iter().find(|department| department.name == *name)
+    }
+
+    pub(super) fn service(&self, name: &Qualified) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == *name)
+    }
+}
+
+/// Claims a name in a set of names: false, and a finding that tells where it stands first, if it is taken.
+fn claim<K: Ord + Clone + std::fmt::Display>(
+    taken: &mut BTreeMap<K, Origin>,
+    key: &K,
+    mark: Mark,
+    kind: &str,
+    report: &mut Report,
+) -> bool {
+    if let Some(first) = taken.get(key) {
+        let message = format!("the {kind} '{key}' stands twice");
+        let Origin { file, line, .. } = first;
+        report.error(mark, Code::Duplicate, message).advise(format!("the first stands at {file}:{line}: rename one"));
+        return false;
+    }
+    taken.insert(key.clone(), mark.origin);
+    true
+}

@@ -1,0 +1,121 @@
+//! Puts the numbers, management addresses and overlay prefixes that were given out into the model.
+
+use crate::bundle::Mapping;
+use crate::identity::Qualified;
+use crate::net::Prefix;
+use crate::policy::finding::Code;
+use crate::policy::resolve::Draft;
+use crate::policy::resolve::network::within;
+use crate::policy::source::Mark;
+
+/// Fills in what `allotted.toml` has; reports, in one finding, what it lacks.
+pub(super) fn fill(draft: &mut Draft) {
+    let mut missing = Vec::new();
+    draft.numbers(&mut missing);
+    draft.gateways(&mut missing);
+    draft.overlays(&mut missing);
+    if let [first, rest @ ..] = missing.as_slice() {
+        let more = match rest.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!("nothing has been allotted to {first}{more}");
+        draft
+            .report
+            .error(Mark::file("allotted.toml"), Code::NotAllotted, message)
+            .advise("run `turnpike policy allot DIR` and commit allotted.toml");
+        return;
+    }
+    draft.disjoint_overlays();
+    draft.overlay_hosts();
+}
+
+impl Draft {
+    fn numbers(&mut self, missing: &mut Vec<String>) {
+        let allotted = &self.allotted;
+        for council in &mut self.councils {
+            put(&mut council.number, allotted.councils.get(&council.name), missing, || {
+                format!("council '{}'", council.name)
+            });
+        }
+        for department in &mut self.departments {
+            let number = allotted.departments.get(&department.name).map(|entry| &entry.number);
+            put(&mut department.number, number, missing, || format!("department '{}'", department.name));
+        }
+        for service in &mut self.services {
+            put(&mut service.number, allotted.services.get(&service.name), missing, || {
+                format!("service '{}'", service.name)
+            });
+        }
+        for agreement in &mut self.agreements {
+            put(&mut agreement.number, allotted.agreements.get(&agreement.id), missing, || {
+                format!("agreement {}", agreement.id)
+            });
+        }
+        missing.extend(allotted.missing_links(&self.edges, &self.hubs).map(|link| format!("link '{link}'")));
+    }
+
+    fn gateways(&mut self, missing: &mut Vec<String>) {
+        let Some((management, _)) = self.management else { return };
+        let hubs = self.hubs.iter_mut().map(|hub| (&hub.name, &mut hub.management));
+        let edges = self.edges.iter_mut().map(|edge| (&edge.name, &mut edge.management));
+        for (name, address) in hubs.chain(edges) {
+            match self.allotted.management_of(name, management) {
+                Some(allotted) => *address = allotted,
+                None => missing.push(format!("gateway '{name}'")),
+            }
+        }
+    }
+
+    fn overlays(&mut self, missing: &mut Vec<String>) {
+        let unmapped: Vec<_> = self.unmapped.iter().map(|(name, reals)| (name.clone(), reals.clone())).collect();
+        for (name, reals) in unmapped {
+            let found: Vec<_> = reals.iter().map(|&real| (real, self.allotted_overlay(&name, real))).collect();
+            let Some(department) = self.departments.iter_mut().find(|department| department.name == name) else {
+                continue;
+            };
+            for (real, overlay) in found {
+                match overlay {
+                    Some(overlay) => department.mappings.push(Mapping { real, overlay }),
+                    None => missing.push(format!("department '{name}', real prefix {real}")),
+                }
+            }
+        }
+    }
+
+    /// The youngest prefix given to a department that still fits its real prefix and the network.
+    pub(in crate::policy) fn allotted_overlay(&self, name: &Qualified, real: Prefix) -> Option<Prefix> {
+        let given = &self.allotted.departments.get(name)?.overlay;
+        let fits = |prefix: &&Prefix| {
+            prefix.family() == real.family() && prefix.length() == real.length() && self.allottable(**prefix)
+        };
+        given.iter().rev().find(fits).copied()
+    }
+
+    /// Whether a department may have a prefix: inside the overlay, and nobody else's.
+    fn allottable(&self, prefix: Prefix) -> bool {
+        let taken = self.reserved.iter().copied().chain(self.management.iter().map(|(prefix, _)| *prefix));
+        let chosen = self.departments.iter().filter(|department| !self.unmapped.contains_key(&department.name));
+        let chosen = chosen.flat_map(|department| department.mappings.iter().map(|mapping| mapping.overlay));
+        within(prefix, &self.overlay) && !taken.chain(chosen).any(|taken| taken.overlaps(prefix))
+    }
+
+    fn overlay_hosts(&mut self) {
+        for service in &mut self.services {
+            let department = self.departments.iter().find(|department| department.name == service.department);
+            let Some(department) = department else { continue };
+            let translate = |host: &std::net::IpAddr| {
+                department.mappings.iter().find_map(|mapping| mapping.real.translate(*host, mapping.overlay))
+            };
+            service.overlay_hosts = service.hosts.iter().filter_map(translate).collect();
+            service.overlay_hosts.sort();
+        }
+    }
+}
+
+fn put(place: &mut u32, number: Option<&u32>, missing: &mut Vec<String>, name: impl FnOnce() -> String) {
+    match number {
+        Some(number) => *place = *number,
+        None => missing.push(name()),
+    }
+}
