@@ -43,16 +43,19 @@ pub struct Failure {
     pub cause: String,
     /// What to do; empty where nothing can be advised.
     pub remedy: String,
+    /// What is printed before, as it is: the findings of a definition, for instance.
+    pub detail: String,
 }
 
 impl Failure {
     /// A failure with a remedy.
     pub fn new(exit: Exit, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { exit, cause: cause.into(), remedy: remedy.into() }
+        Self { exit, cause: cause.into(), remedy: remedy.into(), detail: String::new() }
     }
 
     /// Prints cause and remedy to stderr.
     pub(super) fn report(self) -> Exit {
+        eprint!("{}", self.detail);
         eprintln!("error: {}", self.cause);
         if !self.remedy.is_empty() {
             eprintln!("  help: {}", self.remedy);

@@ -1,9 +1,13 @@
 //! The command line: one file per subcommand, its arguments and its function together.
 
+mod agreement;
 mod bundle;
+pub mod definition;
 mod exit;
+mod findings;
 mod output;
 mod pages;
+mod policy;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +25,10 @@ pub struct Cli {
 enum Command {
     /// What each gateway is told: build it, look into it.
     Bundle(bundle::Arguments),
+    /// Check, number and test a network definition.
+    Policy(policy::Policy),
+    /// Terms, keys and consents of agreements.
+    Agreement(agreement::Agreements),
     /// Print a shell's completions.
     Completions(pages::Completions),
     /// Write the man pages.
@@ -42,6 +50,8 @@ pub fn main() -> Exit {
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Bundle(arguments) => bundle::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
+        Command::Agreement(arguments) => agreement::run(&arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),
     }

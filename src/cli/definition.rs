@@ -1,0 +1,215 @@
+//! Reads a definition's folder, and writes the files that turnpike itself may change in it.
+//!
+//! Only what FORMAT names is read: `network.toml`, `allotted.toml`, and `.toml` in `councils`, `agreements` and
+//! `tests`. Symlinks are refused, since a definition is what its folder holds; large files before they are read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::findings;
+use super::{Exit, Failure};
+use crate::policy::{self, Code, Files, Finding, Resolved, Severity};
+
+/// The largest file that a definition may hold, in octets.
+pub const LARGEST: u64 = 1 << 20;
+
+const FILES: [&str; 2] = ["network.toml", "allotted.toml"];
+const FOLDERS: [&str; 3] = ["councils", "agreements", "tests"];
+
+/// A definition's files, and what kept some of them from being read.
+#[derive(Debug)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The files that could be read.
+    pub files: Files,
+    /// The refusals.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads and resolves a definition as of `at`; warnings are in the result, for whoever wants to print them.
+///
+/// # Errors
+/// A failure with exit 1 that carries every finding, or 69 and 77 if the folder cannot be read.
+pub fn load(path: &Path, at: Timestamp) -> Result<Resolved, Failure> {
+    let folder = read(path)?;
+    folder.resolve(at).map_err(|found| folder.failure(&found))
+}
+
+/// Reads the folder.
+///
+/// # Errors
+/// Exit 1 if there is no such folder, 77 or 69 if it cannot be read.
+pub fn read(path: &Path) -> Result<Folder, Failure> {
+    let mut folder = Folder { path: path.to_owned(), files: Files::new(), findings: Vec::new() };
+    if !fs::metadata(path).map_err(|error| unreadable(path, &error))?.is_dir() {
+        let cause = format!("{} is no folder", path.display());
+        return Err(Failure::new(Exit::Invalid, cause, "name the folder that holds network.toml"));
+    }
+    for name in FILES {
+        folder.file(name)?;
+    }
+    for name in FOLDERS {
+        folder.folder(name)?;
+    }
+    Ok(folder)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let (exit, remedy) = match error.kind() {
+        io::ErrorKind::NotFound => (Exit::Invalid, "name the folder that holds network.toml"),
+        io::ErrorKind::PermissionDenied => (Exit::NoPermission, "run it as a user who may read the definition"),
+        _ => (Exit::Unavailable, ""),
+    };
+    Failure::new(exit, format!("cannot read {}: {error}", path.display()), remedy)
+}
+
+impl Folder {
+    /// Resolves what was read; a file that could not be read is an error already.
+    ///
+    /// # Errors
+    /// All findings.
+    pub fn resolve(&self, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
+        self.whole()?;
+        policy::resolve(&self.files, at)
+    }
+
+    /// That every file could be read.
+    ///
+    /// # Errors
+    /// The refusals.
+    pub fn whole(&self) -> Result<(), Vec<Finding>> {
+        if self.findings.is_empty() { Ok(()) } else { Err(self.findings.clone()) }
+    }
+
+    /// The failure that tells of these findings.
+    pub fn failure(&self, found: &[Finding]) -> Failure {
+        let errors: Vec<_> = found.iter().filter(|it| it.severity == Severity::Error).cloned().collect();
+        let plural = if errors.len() == 1 { "" } else { "s" };
+        let cause = format!("the definition in {} has {} error{plural}", self.path.display(), errors.len());
+        let mut failure = Failure::new(Exit::Invalid, cause, "");
+        failure.detail = findings::render(&errors, &self.files, &self.path);
+        failure
+    }
+
+    fn folder(&mut self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(&path, &error)),
+            Ok(metadata) if metadata.is_symlink() => {
+                self.symlink(name);
+                return Ok(());
+            }
+            Ok(metadata) if !metadata.is_dir() => {
+                self.refuse(name, Code::NotPlain, "not a folder", "make it a folder, or remove it");
+                return Ok(());
+            }
+            Ok(_) => {}
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(|error| unreadable(&path, &error))? {
+            names.push(entry.map_err(|error| unreadable(&path, &error))?.file_name());
+        }
+        names.sort();
+        for entry in names {
+            match entry.to_str() {
+                Some(entry) => self.file(&format!("{name}/{entry}"))?,
+                None => {
+                    let entry = format!("{name}/{}", entry.to_string_lossy());
+                    self.refuse(&entry, Code::FileName, "the file's name is not UTF-8", "rename it");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one file of the definition; passes over folders and whatever does not end in `.toml`.
+    fn file(&mut self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(&path, &error)),
+            Ok(metadata) => metadata,
+        };
+        if metadata.is_symlink() {
+            self.symlink(name);
+        } else if !name.ends_with(".toml") || metadata.is_dir() {
+            return Ok(());
+        } else if !metadata.is_file() {
+            self.refuse(name, Code::NotPlain, "not a plain file", "remove it, or put a plain file there");
+        } else {
+            return self.content(name, &path);
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, name: &str, path: &Path) -> Result<(), Failure> {
+        // O_NOFOLLOW and O_NONBLOCK: what was a plain file a moment ago may be a symlink or a pipe now.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(|error| unreadable(path, &error))?;
+        let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+        let mut content = Vec::new();
+        if length <= LARGEST {
+            file.take(LARGEST + 1).read_to_end(&mut content).map_err(|error| unreadable(path, &error))?;
+        }
+        if length > LARGEST || content.len() as u64 > LARGEST {
+            let message = format!("the file has {length} octets; {LARGEST} are allowed");
+            self.refuse(name, Code::TooLarge, &message, "a definition's file is text that people read: split it");
+            return Ok(());
+        }
+        self.files.insert(name, content);
+        Ok(())
+    }
+
+    fn symlink(&mut self, name: &str) {
+        let help = "put the file itself there: a definition is what its folder holds";
+        self.refuse(name, Code::NotPlain, "a symlink", help);
+    }
+
+    fn refuse(&mut self, name: &str, code: Code, message: &str, help: &str) {
+        self.findings.push(Finding::of_file(name, code, message, help));
+    }
+}
+
+/// Writes a file so that a crash leaves the old one or the new one: temporary file, fsync, rename, fsync of the
+/// folder. The file's mode stays as it was.
+///
+/// # Errors
+/// 77 or 69, naming the file.
+pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let written = write_new(&temporary, path, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|error| {
+        // The failure to write is what is told; a temporary file that stays is harmless.
+        fs::remove_file(&temporary).ok();
+        unwritable(path, &error)
+    })
+}
+
+fn write_new(temporary: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
+    if let Ok(metadata) = fs::metadata(path) {
+        file.set_permissions(metadata.permissions())?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The failure to write a file.
+pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::NoPermission,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(exit, format!("cannot write {}: {error}", path.display()), "see that the folder can be written to")
+}

@@ -1,0 +1,252 @@
+//! `turnpike policy check|allot|test`: the definition as a whole.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::definition::{self, Folder};
+use super::{Exit, Failure, findings};
+use crate::policy::cases::{self, Case, Outcome};
+use crate::policy::model::{Model, Void};
+use crate::policy::{self, Aim, Code, Finding, Flow, Verdict};
+
+/// Arguments of `turnpike policy`.
+#[derive(Debug, Args)]
+pub struct Policy {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a definition: every error and warning with its place. Writes nothing.
+    Check(Check),
+    /// Give numbers, management addresses and overlay prefixes to what has none, in allotted.toml.
+    Allot(Allot),
+    /// Judge the definition's own tests.
+    Test(Test),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 fine, 1 invalid, 4 a consent is missing (--strict).\n\n\
+    Examples:\n  turnpike policy check examples/three-councils\n  \
+    turnpike policy check . --strict --at 2026-04-01T00:00:00Z --json")]
+struct Check {
+    /// The definition's folder.
+    dir: PathBuf,
+    /// Exit 4 if an agreement lacks a council's consent.
+    #[arg(long)]
+    strict: bool,
+    /// Judge agreements as of this time (RFC 3339, with offset) instead of now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// Print the findings as a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "What is given out is never given again. Commit allotted.toml with the definition.\n\n\
+    Example:\n  turnpike policy allot examples/three-councils")]
+struct Allot {
+    /// The definition's folder.
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 all hold, 1 invalid, 2 a test failed.\n\n\
+    Example:\n  turnpike policy test examples/three-councils")]
+struct Test {
+    /// The definition's folder.
+    dir: PathBuf,
+    /// Judge tests that name no time of their own as of this time (RFC 3339, with offset) instead of their
+    /// file's `as_of`.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// Print the outcomes as a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `turnpike policy`.
+///
+/// # Errors
+/// See the exit codes of each subcommand.
+pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
+    match &arguments.command {
+        Command::Check(arguments) => check(arguments),
+        Command::Allot(arguments) => allot(arguments),
+        Command::Test(arguments) => test(arguments),
+    }
+}
+
+fn check(arguments: &Check) -> Result<Exit, Failure> {
+    let folder = definition::read(&arguments.dir)?;
+    let resolved = match folder.resolve(arguments.at.unwrap_or_else(Timestamp::now)) {
+        Ok(resolved) => resolved,
+        Err(found) if arguments.json => {
+            println!("{}", findings::json(&found));
+            return Ok(Exit::Invalid);
+        }
+        Err(found) => return Err(folder.failure(&found)),
+    };
+    if arguments.json {
+        println!("{}", findings::json(&resolved.warnings));
+    } else {
+        eprint!("{}", findings::render(&resolved.warnings, &folder.files, &folder.path));
+        println!("{}", summary(&resolved.model, &resolved.warnings));
+    }
+    let missing = resolved.warnings.iter().any(|warning| warning.code == Code::ConsentMissing);
+    Ok(if arguments.strict && missing { Exit::ConsentMissing } else { Exit::Fine })
+}
+
+fn summary(model: &Model, warnings: &[Finding]) -> String {
+    let in_force = model.agreements.iter().filter(|agreement| agreement.in_force()).count();
+    let ended = |void: &Void| matches!(void, Void::Ended(_));
+    let ended = model.agreements.iter().filter(|agreement| agreement.void.iter().any(ended)).count();
+    format!(
+        "network '{}' holds as of {}: {} councils, {} departments, {} services, {} of {} agreements in force \
+         ({ended} ended), {} warnings",
+        model.network,
+        model.at,
+        model.councils.len(),
+        model.departments.len(),
+        model.services.len(),
+        in_force,
+        model.agreements.len(),
+        warnings.len(),
+    )
+}
+
+fn allot(arguments: &Allot) -> Result<Exit, Failure> {
+    let folder = definition::read(&arguments.dir)?;
+    let given = folder.whole().and_then(|()| policy::allot(&folder.files));
+    let text = given.map_err(|found| folder.failure(&found))?;
+    if folder.files.get("allotted.toml") == Some(text.as_bytes()) {
+        println!("allotted.toml is complete");
+        return Ok(Exit::Fine);
+    }
+    let path = arguments.dir.join("allotted.toml");
+    definition::replace(&path, &text)?;
+    println!("{} written: commit it with the definition", path.display());
+    Ok(Exit::Fine)
+}
+
+fn test(arguments: &Test) -> Result<Exit, Failure> {
+    let folder = definition::read(&arguments.dir)?;
+    // What is in force is judged test by test; this instant only serves to resolve.
+    let at = arguments.at.unwrap_or(Timestamp::UNIX_EPOCH);
+    let resolved = folder.resolve(at).map_err(|found| folder.failure(&found))?;
+    let outcomes = cases::run(&resolved.model, &resolved.cases, arguments.at);
+    let told: Vec<_> = resolved.cases.iter().zip(&outcomes).collect();
+    if arguments.json {
+        println!("{}", json(&resolved.model, &told));
+    } else {
+        print(&resolved.model, &told, &folder);
+    }
+    Ok(if outcomes.iter().all(|outcome| outcome.passed) { Exit::Fine } else { Exit::TestFailed })
+}
+
+fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) {
+    for (case, outcome) in told {
+        let mark = if outcome.passed { "ok    " } else { "FAILED" };
+        let what = format!("{} → {}{}", case.from, case.to, port(case));
+        println!("{mark} {} {what}: {}", expected(case.allow), seen(model, outcome));
+        if !outcome.passed {
+            let origin = &case.origin;
+            let place = folder.path.join(&origin.file);
+            eprintln!("error: test failed as of {}: {what}", outcome.at);
+            eprintln!("  --> {}:{}:{}", place.display(), origin.line, origin.column);
+            if let Some(why) = &case.why {
+                eprintln!("  = why: {}", policy::printable(why));
+            }
+        }
+    }
+    let failed = told.iter().filter(|(_, outcome)| !outcome.passed).count();
+    println!("{} tests, {failed} failed", told.len());
+}
+
+fn port(case: &Case) -> String {
+    match (case.protocol, case.port) {
+        (Some(protocol), Some(port)) => format!(" {protocol}/{port}"),
+        (Some(protocol), None) => format!(" {protocol}"),
+        (None, _) => String::new(),
+    }
+}
+
+fn expected(allow: bool) -> &'static str {
+    if allow { "allow" } else { "deny" }
+}
+
+fn seen(model: &Model, outcome: &Outcome) -> String {
+    let Some((flow, verdict)) = &outcome.witness else {
+        return "nothing can pass: no address family, protocol or port in common".to_owned();
+    };
+    let what = flow_text(flow);
+    match verdict {
+        Verdict::Allow { agreement } => format!("{what} allowed by {}", id_of(model, *agreement)),
+        Verdict::Deny(reason) => format!("{what} denied: {reason}"),
+    }
+}
+
+fn flow_text(flow: &Flow) -> String {
+    let aim = match flow.aim {
+        Aim::Port(port) => format!("{}/{port}", flow.protocol),
+        Aim::Icmp(kind) => format!("{} type {kind}", flow.protocol),
+        Aim::Nothing => flow.protocol.to_string(),
+    };
+    format!("{} → {} {aim}", flow.source, flow.destination)
+}
+
+fn id_of(model: &Model, number: u32) -> String {
+    let found = model.agreements.iter().find(|agreement| agreement.number == number);
+    found.map_or_else(|| format!("agreement number {number}"), |agreement| agreement.id.to_string())
+}
+
+/// A test's outcome in JSON.
+#[derive(Serialize)]
+struct Json<'a> {
+    file: &'a str,
+    line: u32,
+    from: String,
+    to: String,
+    expect: &'a str,
+    passed: bool,
+    at: String,
+    flows: usize,
+    flow: Option<String>,
+    agreement: Option<String>,
+    reason: Option<String>,
+    why: Option<&'a str>,
+}
+
+fn json(model: &Model, told: &[(&Case, &Outcome)]) -> String {
+    let objects: Vec<_> = told
+        .iter()
+        .map(|(case, outcome)| {
+            let (agreement, reason) = match &outcome.witness {
+                Some((_, Verdict::Allow { agreement })) => (Some(id_of(model, *agreement)), None),
+                Some((_, Verdict::Deny(reason))) => (None, Some(reason.to_string())),
+                None => (None, None),
+            };
+            Json {
+                file: &case.origin.file,
+                line: case.origin.line,
+                from: case.from.to_string(),
+                to: format!("{}{}", case.to, port(case)),
+                expect: expected(case.allow),
+                passed: outcome.passed,
+                at: outcome.at.to_string(),
+                flows: outcome.flows,
+                flow: outcome.witness.as_ref().map(|(flow, _)| flow_text(flow)),
+                agreement,
+                reason,
+                why: case.why.as_deref(),
+            }
+        })
+        .collect();
+    // Texts and numbers alone: there is nothing that the encoder could refuse.
+    serde_json::to_string_pretty(&objects).unwrap_or_default()
+}
