@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | L6 | [`cli`] |
-//! | L5 | [`uapi`], [`lab`] |
+//! | L5 | [`controller`], [`uapi`], [`lab`] |
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
 //! | L2 | [`reconcile`] |
@@ -14,6 +14,7 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod controller;
 pub mod dataplane;
 pub mod http;
 pub mod identity;

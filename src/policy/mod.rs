@@ -22,7 +22,7 @@ mod membership;
 pub mod model;
 mod resolve;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod source;
 mod terms;
 

@@ -30,7 +30,7 @@ fn origin() -> Origin {
 /// A hub with a ministry behind it, and three councils with an edge each: departments 1 `gov/ministry` at the hub,
 /// 2 `leeds/a` and 3 `leeds/b` at `leeds-1`, 4 `york/a` at `york-1`, 5 `hull/a` at `hull-1`. Those of York have
 /// IPv4 alone. Every department has a service of its own name with an `s` in front, at its hosts `.20` and `::20`.
-pub(super) fn model() -> Model {
+pub(crate) fn model() -> Model {
     let departments = vec![
         department(1, "gov/ministry", "hub-a", true),
         department(5, "hull/a", "hull-1", true),
@@ -121,7 +121,7 @@ fn service(department: &Department) -> Service {
     }
 }
 
-pub(super) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement {
+pub(crate) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement {
     Agreement {
         number,
         id: format!("A-{number}").parse().expect("an id"),

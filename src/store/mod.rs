@@ -1,3 +1,4 @@
-//! What must outlive a process: a gateway's state on disk.
+//! What must outlive a process: a gateway's state on disk, and private keys.
 
 pub mod gateway;
+pub mod keys;

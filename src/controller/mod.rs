@@ -1,0 +1,7 @@
+//! The definition's side of the network: from a resolved model to signed bundles on disk.
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+pub use build::{BuildError, Built, BuiltGateway, build, key_folder};
