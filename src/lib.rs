@@ -8,7 +8,7 @@
 //! | L5 | [`controller`], [`uapi`], [`lab`] |
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
-//! | L2 | [`reconcile`] |
+//! | L2 | [`tunnel`], [`reconcile`] |
 //! | L1 | [`policy`], [`bundle`] |
 //! | L0 | [`net`], [`identity`] |
 
@@ -25,4 +25,5 @@ pub mod reconcile;
 pub mod store;
 pub mod sys;
 pub mod telemetry;
+pub mod tunnel;
 pub mod uapi;

@@ -5,3 +5,5 @@ pub mod netlink;
 pub mod netns;
 pub mod process;
 pub mod sd_notify;
+pub mod tun;
+pub mod udp;

@@ -1,0 +1,245 @@
+//! The worker's sockets: what a plan wants is bound first, what it no longer wants is let go last.
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use crate::dataplane::{Plan, SocketId, SocketPlan};
+use crate::net::Family;
+use crate::sys::udp::{BindError, UdpSocket};
+use crate::tunnel::SocketSlot;
+
+/// A socket in use.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: SocketId,
+    pub(super) udp: UdpSocket,
+    /// The port that the plan asked for, 0 for any.
+    asked: u16,
+    device: Option<String>,
+}
+
+/// The sockets, each in a slot that it keeps as long as its name is in the plan.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    slots: Vec<Option<Open>>,
+    mark: u32,
+}
+
+/// Where a socket of the coming state comes from.
+enum Origin {
+    /// It is there, perhaps under another name.
+    Slot(usize),
+    /// It was bound for the plan.
+    Bound(UdpSocket),
+}
+
+/// Epoll tokens below this are not sockets.
+const FIRST_TOKEN: u64 = 2;
+
+impl Sockets {
+    /// The socket in a slot.
+    pub(super) fn get(&self, slot: SocketSlot) -> Option<&UdpSocket> {
+        self.slots.get(slot.0)?.as_ref().map(|open| &open.udp)
+    }
+
+    /// The slot of a name.
+    pub(super) fn slot(&self, id: SocketId) -> Option<SocketSlot> {
+        self.iter().find(|(_, open)| open.id == id).map(|(slot, _)| slot)
+    }
+
+    /// All.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketSlot, &Open)> {
+        self.slots.iter().enumerate().filter_map(|(slot, open)| Some((SocketSlot(slot), open.as_ref()?)))
+    }
+
+    /// Brings about the plan's sockets, or leaves everything as it was. Returns the slots that are free now.
+    pub(super) fn apply(&mut self, plan: &Plan, epoll: &Epoll) -> Result<Vec<SocketSlot>, BindError> {
+        let origins = self.origins(plan)?;
+        self.retune(plan, &origins)?;
+        Ok(self.commit(plan, origins, epoll))
+    }
+
+    fn origins(&self, plan: &Plan) -> Result<Vec<Origin>, BindError> {
+        let mut claimed = vec![false; self.slots.len()];
+        let mut origins: Vec<Option<Origin>> = Vec::new();
+        for wanted in &plan.sockets {
+            let kept = self.iter().find(|(_, open)| open.id == wanted.id && open.suits(wanted)).map(|(slot, _)| slot.0);
+            if let Some(slot) = kept {
+                claimed[slot] = true;
+            }
+            origins.push(kept.map(Origin::Slot));
+        }
+        for (wanted, origin) in plan.sockets.iter().zip(&mut origins) {
+            // A port that another name gives up in this plan is handed over: binding it again would fail.
+            let free = |(slot, open): &(SocketSlot, &Open)| !claimed[slot.0] && open.udp.port() == wanted.port;
+            if origin.is_none()
+                && let Some((slot, _)) = self.iter().find(free)
+            {
+                claimed[slot.0] = true;
+                *origin = Some(Origin::Slot(slot.0));
+            }
+        }
+        let bind = |wanted: &SocketPlan| UdpSocket::bind(wanted.port, wanted.device.as_deref(), plan.mark);
+        let settled = plan.sockets.iter().zip(origins);
+        settled.map(|(wanted, origin)| origin.map_or_else(|| bind(wanted).map(Origin::Bound), Ok)).collect()
+    }
+
+    /// Changes devices and marks of what stays; puts all back if one cannot be changed.
+    fn retune(&self, plan: &Plan, origins: &[Origin]) -> Result<(), BindError> {
+        let mut result = Ok(());
+        let mut changed = Vec::new();
+        for (wanted, origin) in plan.sockets.iter().zip(origins) {
+            if let Origin::Slot(slot) = origin
+                && let Some(open) = &self.slots[*slot]
+                && result.is_ok()
+            {
+                changed.push(open);
+                result = open.retune(wanted.device.as_deref(), plan.mark, self.mark);
+            }
+        }
+        if result.is_err() {
+            for open in changed {
+                // It had these before; that it cannot have them again is no worse than the error at hand.
+                drop(open.udp.set_device(open.device.as_deref()));
+                drop(open.udp.set_mark(self.mark));
+            }
+        }
+        result
+    }
+
+    fn commit(&mut self, plan: &Plan, origins: Vec<Origin>, epoll: &Epoll) -> Vec<SocketSlot> {
+        let mut former: Vec<Option<Open>> = self.slots.iter_mut().map(Option::take).collect();
+        let names: Vec<Option<SocketId>> = former.iter().map(|open| open.as_ref().map(|open| open.id)).collect();
+        let mut homes: Vec<Option<usize>> =
+            plan.sockets.iter().map(|wanted| names.iter().position(|name| *name == Some(wanted.id))).collect();
+        let mut free: Vec<usize> = (0..).filter(|slot| !homes.contains(&Some(*slot))).take(homes.len()).collect();
+        free.reverse();
+        for home in &mut homes {
+            *home = home.or_else(|| free.pop());
+        }
+        self.mark = plan.mark;
+        for ((wanted, origin), home) in plan.sockets.iter().zip(origins).zip(homes) {
+            let udp = match origin {
+                Origin::Slot(slot) => former[slot].take().map(|open| open.udp),
+                Origin::Bound(udp) => Some(udp),
+            };
+            let (Some(udp), Some(home)) = (udp, home) else { continue };
+            if self.slots.len() <= home {
+                self.slots.resize_with(home + 1, || None);
+            }
+            listen(epoll, SocketSlot(home), &udp, false);
+            self.slots[home] = Some(Open { id: wanted.id, udp, asked: wanted.port, device: wanted.device.clone() });
+        }
+        (0..self.slots.len()).filter(|slot| self.slots[*slot].is_none()).map(SocketSlot).collect()
+    }
+}
+
+impl Open {
+    /// Whether it can stay for what is wanted, the device aside, which can be changed.
+    fn suits(&self, wanted: &SocketPlan) -> bool {
+        wanted.port == self.asked || wanted.port == self.udp.port()
+    }
+
+    fn retune(&self, device: Option<&str>, mark: u32, former: u32) -> Result<(), BindError> {
+        if device != self.device.as_deref() {
+            self.udp.set_device(device)?;
+        }
+        if mark != former { self.udp.set_mark(mark) } else { Ok(()) }
+    }
+}
+
+/// Watches a socket for datagrams, and with `writable` also for room to send.
+pub(super) fn listen(epoll: &Epoll, slot: SocketSlot, udp: &UdpSocket, writable: bool) {
+    let mut flags = EpollFlags::EPOLLIN;
+    flags.set(EpollFlags::EPOLLOUT, writable);
+    for (family, fd) in udp.descriptors() {
+        let token = token(slot, family);
+        let event = || EpollEvent::new(flags, token);
+        let changed = match epoll.add(fd, event()) {
+            Err(Errno::EEXIST) => epoll.modify(fd, &mut event()),
+            result => result,
+        };
+        if let Err(errno) = changed {
+            // Only for want of kernel memory; the tick reads the socket nevertheless.
+            tracing::warn!(%errno, "cannot watch a UDP socket");
+        }
+    }
+}
+
+fn token(slot: SocketSlot, family: Family) -> u64 {
+    let slot = u64::try_from(slot.0).unwrap_or(u64::MAX / 4);
+    FIRST_TOKEN + slot * 2 + u64::from(family == Family::V6)
+}
+
+/// The socket that an epoll token means.
+pub(super) fn of_token(token: u64) -> Option<(SocketSlot, Family)> {
+    let number = token.checked_sub(FIRST_TOKEN)?;
+    let family = if number % 2 == 0 { Family::V4 } else { Family::V6 };
+    Some((SocketSlot(usize::try_from(number / 2).ok()?), family))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::epoll::EpollCreateFlags;
+
+    use super::*;
+
+    fn wanted(id: u32, port: u16) -> SocketPlan {
+        SocketPlan { id: SocketId(id), key: None, port, device: None }
+    }
+
+    fn plan(sockets: Vec<SocketPlan>) -> Plan {
+        Plan { sockets, ..Plan::default() }
+    }
+
+    fn ports(sockets: &Sockets) -> Vec<(u32, u16)> {
+        let mut ports: Vec<_> = sockets.iter().map(|(_, open)| (open.id.0, open.udp.port())).collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    fn setup() -> (Sockets, Epoll) {
+        (Sockets::default(), Epoll::new(EpollCreateFlags::empty()).expect("epoll"))
+    }
+
+    #[test]
+    fn a_socket_that_the_plan_leaves_as_it_was_stays() {
+        let (mut sockets, epoll) = setup();
+        sockets.apply(&plan(vec![wanted(1, 0)]), &epoll).expect("a port");
+        let before = ports(&sockets);
+        sockets.apply(&plan(vec![wanted(1, 0), wanted(2, 0)]), &epoll).expect("another");
+        assert_eq!(ports(&sockets)[0], before[0]);
+        sockets.apply(&plan(vec![wanted(1, before[0].1)]), &epoll).expect("its own port by number");
+        assert_eq!(ports(&sockets), before);
+    }
+
+    #[test]
+    fn two_sockets_can_change_ports_within_one_plan() {
+        let (mut sockets, epoll) = setup();
+        sockets.apply(&plan(vec![wanted(1, 0), wanted(2, 0)]), &epoll).expect("two ports");
+        let before = ports(&sockets);
+        let crossed = vec![wanted(1, before[1].1), wanted(2, before[0].1)];
+        sockets.apply(&plan(crossed), &epoll).expect("handed over");
+        assert_eq!(ports(&sockets), [(1, before[1].1), (2, before[0].1)]);
+    }
+
+    #[test]
+    fn a_port_in_use_leaves_all_sockets_as_they_were() {
+        let (mut sockets, epoll) = setup();
+        sockets.apply(&plan(vec![wanted(1, 0), wanted(2, 0)]), &epoll).expect("two ports");
+        let before = ports(&sockets);
+        let other = UdpSocket::bind(0, None, 0).expect("a port");
+        let error = sockets.apply(&plan(vec![wanted(1, 0), wanted(2, other.port())]), &epoll).err();
+        assert_eq!(error, Some(BindError::PortInUse(other.port())));
+        assert_eq!(ports(&sockets), before);
+    }
+
+    #[test]
+    fn tokens_lead_back_to_their_socket() {
+        for (slot, family) in [(0, Family::V4), (0, Family::V6), (7, Family::V6)] {
+            assert_eq!(of_token(token(SocketSlot(slot), family)), Some((SocketSlot(slot), family)));
+        }
+        assert_eq!(of_token(0), None);
+        assert_eq!(of_token(1), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The IP packet inside: addresses and length, nothing more (RFC 791, RFC 8200).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What the tunnel looks at in an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// The source address.
+    pub source: IpAddr,
+    /// The destination address.
+    pub destination: IpAddr,
+    /// The length in octets that the header states, which may be less than what was given: the rest is padding.
+    pub length: usize,
+}
+
+/// Octets of an IPv4 header without options.
+const IPV4_HEADER: usize = 20;
+/// Octets of an IPv6 header.
+const IPV6_HEADER: usize = 40;
+
+/// Reads an IP packet's header. `None` when it is neither IPv4 nor IPv6, or shorter than it states, or states less
+/// than its own header.
+pub fn parse(packet: &[u8]) -> Option<Inner> {
+    match packet.first()? >> 4 {
+        4 => parse_v4(packet),
+        6 => parse_v6(packet),
+        _ => None,
+    }
+}
+
+fn parse_v4(packet: &[u8]) -> Option<Inner> {
+    let header: &[u8; IPV4_HEADER] = packet.first_chunk()?;
+    let header_length = usize::from(header[0] & 15) * 4;
+    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let fits = header_length >= IPV4_HEADER && length >= header_length && length <= packet.len();
+    fits.then(|| Inner {
+        source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
+        destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
+        length,
+    })
+}
+
+fn parse_v6(packet: &[u8]) -> Option<Inner> {
+    let header: &[u8; IPV6_HEADER] = packet.first_chunk()?;
+    let length = IPV6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let address = |at: usize| -> Option<IpAddr> {
+        let octets: [u8; 16] = header.get(at..at + 16)?.try_into().ok()?;
+        Some(Ipv6Addr::from(octets).into())
+    };
+    let inner = Inner { source: address(8)?, destination: address(24)?, length };
+    (length <= packet.len()).then_some(inner)
+}
+
+/// Whether an address means this link alone: 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291, section 2.5.6).
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An IP packet with `payload` octets of UDP-like payload.
+    pub(crate) fn packet(source: &str, destination: &str, payload: usize) -> Vec<u8> {
+        let (source, destination): (IpAddr, IpAddr) =
+            (source.parse().expect("address"), destination.parse().expect("address"));
+        let mut packet = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let total = u16::try_from(IPV4_HEADER + payload).expect("fits").to_be_bytes();
+                let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, 17, 0, 0];
+                header.extend(source.octets());
+                header.extend(destination.octets());
+                header
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let length = u16::try_from(payload).expect("fits").to_be_bytes();
+                let mut header = vec![0x60, 0, 0, 0, length[0], length[1], 17, 64];
+                header.extend(source.octets());
+                header.extend(destination.octets());
+                header
+            }
+            _ => panic!("two families"),
+        };
+        packet.extend((0..payload).map(|octet| u8::try_from(octet % 251).expect("fits")));
+        packet
+    }
+
+    #[test]
+    fn addresses_and_length_are_read_in_both_families() {
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let mut packet = packet(source, destination, 5);
+            let length = packet.len();
+            packet.extend([0; 11]);
+            let inner = parse(&packet).expect("a packet");
+            assert_eq!((inner.source.to_string(), inner.destination.to_string()), (source.into(), destination.into()));
+            assert_eq!(inner.length, length);
+        }
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_is_refused() {
+        let v4 = packet("10.0.0.1", "10.0.0.2", 5);
+        let v6 = packet("fd00::1", "fd00::2", 5);
+        for whole in [&v4, &v6] {
+            for length in 0..whole.len() {
+                assert_eq!(parse(&whole[..length]), None, "cut to {length}");
+            }
+        }
+        let with = |at: usize, octet: u8| {
+            let mut packet = v4.clone();
+            packet[at] = octet;
+            packet
+        };
+        assert_eq!(parse(&with(0, 0x55)), None, "version 5");
+        assert_eq!(parse(&with(0, 0x44)), None, "header of 16 octets");
+        assert_eq!(parse(&with(0, 0x4f)), None, "header longer than the packet");
+        assert_eq!(parse(&with(3, 19)), None, "total length below the header");
+        assert_eq!(parse(&with(3, 0)), None, "total length 0");
+    }
+}

@@ -1,0 +1,579 @@
+//! One WireGuard peer's life: its sessions, its address, its waiting packets, its keepalives.
+//!
+//! ```text
+//!            packet, or restless             answered
+//!   silent ───────────────────▶ initiating ───────────▶ session ──┐ 120 s: renewed by the initiator,
+//!     ▲                            │                       │  ▲───┘        if something is sent
+//!     │   90 s without answer      │                       │ 180 s without renewal
+//!     └────────────────────────────┴───────────────────────┘
+//!   restless (warm, or with persistent keepalive): begins again after a random pause
+//! ```
+//!
+//! Two engines can stand side by side: the *retiring* one sends and receives by its session, but takes part in no
+//! handshake; the current one takes over with its first session. So a new preshared key or a clock that was put
+//! right costs no packet.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::identity::{PresharedKey, PublicKey};
+use crate::tunnel::batch::Batch;
+use crate::tunnel::limits::INITIATION_SPACING;
+use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, REJECT_AFTER, Ticked};
+use crate::tunnel::queue::Queue;
+use crate::tunnel::{Drops, LinkSlot, Reason, SocketSlot, wire};
+
+/// Authenticated keepalives on a warm link: an idle one would make a needless handshake after 15 s.
+const WARM: Duration = Duration::from_secs(10);
+/// The initiator renews a session of this age when it sends (REKEY_AFTER_TIME).
+const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// An attempt that is given up at this age was given up for its length: REKEY_ATTEMPT_TIME is 90 s, and boringtun
+/// counts it from the tick before.
+const ATTEMPT: Duration = Duration::from_secs(88);
+/// The longest pause before a restless link begins again: spreads what was cut off together.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How a datagram reached us, and so how to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The peer's address and port.
+    pub to: SocketAddr,
+    /// Our own address that it used; `None` leaves the choice to the routing table.
+    pub source: Option<IpAddr>,
+}
+
+/// How urgent a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Users' packets.
+    Data,
+    /// Handshakes, keepalives, probes: they wait in front, and are dropped last.
+    Control,
+}
+
+/// A datagram's way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The link whose source address is to be forgotten if the datagram fails; `None` for cookies.
+    pub link: Option<LinkSlot>,
+    /// The socket.
+    pub socket: SocketSlot,
+    /// Where to, and from which of our addresses.
+    pub path: Path,
+    /// How urgent.
+    pub priority: Priority,
+}
+
+/// What one turn of a worker works with.
+pub struct Turn<'a> {
+    /// The time, on a clock that is never put right.
+    pub now: Instant,
+    /// The time of day.
+    pub wall: SystemTime,
+    /// The TUN device's MTU, in octets; 0 for unknown.
+    pub mtu: usize,
+    /// Datagrams to send.
+    pub out: &'a mut Batch<Hop>,
+    /// What went no further.
+    pub drops: &'a mut Drops,
+}
+
+/// What a link is made of.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// The socket that it uses.
+    pub socket: SocketSlot,
+    /// The key pair of that socket.
+    pub identity: Arc<Identity>,
+    /// The peer's key.
+    pub key: PublicKey,
+    /// The preshared key.
+    pub preshared: Option<PresharedKey>,
+    /// WireGuard's persistent keepalive.
+    pub keepalive: Option<Duration>,
+    /// Whether to keep an idle session alive by a keepalive every 10 s.
+    pub warm: bool,
+}
+
+/// What has been counted and seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LinkStats {
+    /// Octets of authenticated datagrams received, handshakes included.
+    pub received_bytes: u64,
+    /// Octets of datagrams sent, handshakes included.
+    pub sent_bytes: u64,
+    /// Authenticated datagrams received.
+    pub received_packets: u64,
+    /// Datagrams sent.
+    pub sent_packets: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// Times that the peer was found at another address.
+    pub endpoint_changes: u64,
+    /// When the last handshake was completed.
+    pub last_handshake: Option<SystemTime>,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct Link {
+    slot: LinkSlot,
+    config: LinkConfig,
+    engine: Engine,
+    retiring: Option<(Engine, Instant)>,
+    path: Option<Path>,
+    queue: Queue,
+    stats: LinkStats,
+    /// When something was last sent.
+    sent: Instant,
+    /// When something authentic last passed in either direction.
+    traversed: Instant,
+    /// When an initiation of the peer was last accepted.
+    accepted: Option<Instant>,
+    /// Since when we try to get a session.
+    attempt: Option<Instant>,
+    /// Not to try before this.
+    pause: Option<Instant>,
+    /// A keepalive is owed at once.
+    owed: bool,
+    /// Ids of engines that are gone, until the table of ids forgets them.
+    released: Vec<u32>,
+    random: u64,
+}
+
+impl Link {
+    /// A link without session. `random` seeds its pauses.
+    pub fn new(slot: LinkSlot, config: LinkConfig, id: u32, random: u64, now: Instant) -> Self {
+        let engine = Engine::new(&config.identity, &config.key, config.preshared.as_ref(), id);
+        Self {
+            slot,
+            engine,
+            retiring: None,
+            path: None,
+            queue: Queue::default(),
+            stats: LinkStats::default(),
+            sent: now,
+            traversed: now,
+            accepted: None,
+            attempt: None,
+            pause: None,
+            owed: config.keepalive.is_some(),
+            released: Vec::new(),
+            random,
+            config,
+        }
+    }
+
+    /// The socket it uses.
+    pub fn socket(&self) -> SocketSlot {
+        self.config.socket
+    }
+
+    /// The peer's key.
+    pub fn key(&self) -> PublicKey {
+        self.config.key
+    }
+
+    /// Where the peer is.
+    pub fn path(&self) -> Option<Path> {
+        self.path
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> LinkStats {
+        self.stats
+    }
+
+    /// The ids of engines that are gone since this was last asked.
+    pub fn released(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// The share of packets lost towards us, 0 to 1.
+    pub fn estimated_loss(&self) -> f32 {
+        self.carrier().map_or(0.0, Engine::estimated_loss)
+    }
+
+    /// The round trip of the last handshake that we began.
+    pub fn handshake_rtt(&self) -> Option<Duration> {
+        self.engine.handshake_rtt()
+    }
+
+    /// Whether a packet could be sent now: there is a session younger than 180 s, and an address.
+    pub fn is_alive(&self) -> bool {
+        self.path.is_some() && self.carrier().is_some()
+    }
+
+    /// Puts the peer at an address that was configured.
+    pub fn place(&mut self, to: SocketAddr) {
+        self.path = Some(Path { to, source: None });
+        self.pause = None;
+    }
+
+    /// Forgets which of our addresses the peer used: it may be ours no more.
+    pub fn forget_source(&mut self) {
+        if let Some(path) = &mut self.path {
+            path.source = None;
+        }
+    }
+
+    /// Changes what needs no new session. A persistent keepalive that is new is owed at once, as in Linux.
+    pub fn tune(&mut self, keepalive: Option<Duration>, warm: bool) {
+        self.owed |= keepalive.is_some() && self.config.keepalive.is_none();
+        self.config.keepalive = keepalive;
+        self.config.warm = warm;
+    }
+
+    /// The preshared key.
+    pub fn preshared(&self) -> Option<&PresharedKey> {
+        self.config.preshared.as_ref()
+    }
+
+    /// Makes a new engine for the next handshake; the old one carries on until then, at most 180 s. `id` is new.
+    pub fn renew(&mut self, preshared: Option<PresharedKey>, id: u32, turn: &mut Turn<'_>) {
+        self.config.preshared = preshared;
+        let fresh = self.fresh(id);
+        let old = std::mem::replace(&mut self.engine, fresh);
+        // One that has a session is worth more than one that has none.
+        if old.has_session() || self.retiring.is_none() {
+            self.retire();
+            self.retiring = Some((old, turn.now + REJECT_AFTER));
+        } else {
+            self.released.push(old.id());
+        }
+        self.pause = None;
+        if self.attempt.take().is_some() {
+            self.initiate(turn);
+        }
+    }
+
+    /// Begins anew with another key pair of ours, and at once if the peer was or should be in touch.
+    pub fn rekey(&mut self, identity: Arc<Identity>, turn: &mut Turn<'_>) {
+        let in_touch = self.carrier().is_some() || self.is_restless() || !self.queue.is_empty();
+        self.config.identity = identity;
+        self.retire();
+        self.engine = self.fresh(self.engine.id());
+        self.attempt = None;
+        self.pause = None;
+        if in_touch && self.path.is_some() {
+            self.initiate(turn);
+        }
+    }
+
+    /// Sends the packet in the first `length` octets of `room`, behind which it is padded; without a session it
+    /// waits, and a handshake begins.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause: the packet is lost.
+    pub fn send(
+        &mut self,
+        room: &mut [u8],
+        length: usize,
+        priority: Priority,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Reason> {
+        if self.path.is_none() {
+            return Err(Reason::NoEndpoint);
+        }
+        if self.carrier().is_some() {
+            self.drain(turn);
+        }
+        if self.carrier().is_some() && self.queue.is_empty() {
+            return self.seal(room, length, priority, turn);
+        }
+        let packet = room.get(..length).ok_or(Reason::Oversized)?;
+        turn.drops.add(Reason::QueueFull, self.queue.push(packet, priority));
+        if self.carrier().is_none() {
+            self.initiate(turn);
+        }
+        Ok(())
+    }
+
+    /// Begins a handshake unless one is going on.
+    pub fn initiate(&mut self, turn: &mut Turn<'_>) {
+        self.attempt.get_or_insert(turn.now);
+        self.pause = None;
+        let sent = self.emit(turn, |engine, out| engine.initiate(out));
+        self.settle(sent, turn);
+    }
+
+    /// Takes an admitted message of type 1, 2 or 3.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause.
+    pub fn consume(&mut self, via: Path, message: &[u8], turn: &mut Turn<'_>) -> Result<(), Reason> {
+        self.tick_engine(turn);
+        let kind = wire::classify(message)?;
+        if kind == wire::Message::Initiation {
+            let since = self.accepted.map(|at| turn.now.saturating_duration_since(at));
+            if since.is_some_and(|since| since < INITIATION_SPACING) {
+                return Err(Reason::PeerLimited);
+            }
+        }
+        let out = turn.out.room().ok_or(Reason::SendBlocked)?;
+        let consumed = self.engine.consume(via.to.ip(), message, out).map_err(|reason| self.heal(reason))?;
+        self.received(message.len(), turn.now);
+        match consumed {
+            Consumed::CookieKept => {}
+            Consumed::Answered(length) => {
+                self.accepted = Some(turn.now);
+                self.roam(via);
+                self.commit(length, turn);
+            }
+            Consumed::Established(length) => {
+                self.roam(via);
+                self.commit(length, turn);
+                self.established(turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a message of type 4 into `into`; the length of the packet in it, if there is one.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause.
+    pub fn open(
+        &mut self,
+        via: Path,
+        datagram: &[u8],
+        into: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<usize>, Reason> {
+        let Opened { content, confirms } = self.engine_of(datagram, via, into)?;
+        self.received(datagram.len(), turn.now);
+        self.roam(via);
+        if confirms {
+            self.established(turn);
+        }
+        match content {
+            Content::Keepalive => Ok(None),
+            Content::Packet(length) => Ok(Some(length)),
+            Content::Malformed => Err(Reason::MalformedPacket),
+        }
+    }
+
+    /// Lets time pass: to be called every 100 to 250 ms.
+    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.tick_engine(turn);
+        self.tick_retiring(turn);
+        if self.carrier().is_some() {
+            self.keep_alive(turn);
+            self.drain(turn);
+        } else if self.is_restless() && self.attempt.is_none() && self.pause.is_none_or(|at| at <= turn.now) {
+            self.initiate(turn);
+        }
+    }
+
+    /// Ends the link: what waited is counted. Returns its ids.
+    pub fn end(mut self, drops: &mut Drops) -> Vec<u32> {
+        drops.add(Reason::QueueExpired, self.queue.clear());
+        self.retire();
+        self.released.push(self.engine.id());
+        self.released
+    }
+
+    /// The engine by which packets go out: the current one, or until its first session the retiring one.
+    fn carrier(&self) -> Option<&Engine> {
+        let alive = |engine: &Engine| engine.session_age().is_some_and(|age| age < REJECT_AFTER);
+        if alive(&self.engine) {
+            return Some(&self.engine);
+        }
+        self.retiring.as_ref().map(|(engine, _)| engine).filter(|engine| alive(engine))
+    }
+
+    fn carrier_mut(&mut self) -> Option<&mut Engine> {
+        if self.engine.has_session() {
+            return Some(&mut self.engine);
+        }
+        self.retiring.as_mut().map(|(engine, _)| engine).filter(|engine| engine.has_session())
+    }
+
+    /// Whether the peer is to be reached even if nothing is sent.
+    fn is_restless(&self) -> bool {
+        self.path.is_some() && (self.config.warm || self.config.keepalive.is_some())
+    }
+
+    fn fresh(&self, id: u32) -> Engine {
+        Engine::new(&self.config.identity, &self.config.key, self.config.preshared.as_ref(), id)
+    }
+
+    /// Makes the link anew if an engine has panicked.
+    fn heal(&mut self, reason: Reason) -> Reason {
+        if reason == Reason::Panicked {
+            self.retire();
+            self.engine = self.fresh(self.engine.id());
+            self.attempt = None;
+        }
+        reason
+    }
+
+    fn retire(&mut self) {
+        self.released.extend(self.retiring.take().map(|(engine, _)| engine.id()));
+    }
+
+    fn engine_of(&mut self, datagram: &[u8], via: Path, into: &mut [u8]) -> Result<Opened, Reason> {
+        let source = via.to.ip();
+        let receiver = match wire::classify(datagram)? {
+            wire::Message::Data { receiver, .. } => receiver >> 8,
+            wire::Message::Initiation | wire::Message::Response { .. } | wire::Message::Cookie { .. } => {
+                return Err(Reason::MalformedDatagram);
+            }
+        };
+        if receiver == self.engine.id() {
+            return self.engine.open(source, datagram, into).map_err(|reason| self.heal(reason));
+        }
+        let (engine, _) = self.retiring.as_mut().ok_or(Reason::UnknownReceiver)?;
+        engine.open(source, datagram, into).map_err(|reason| self.heal(reason))
+    }
+
+    fn received(&mut self, octets: usize, now: Instant) {
+        self.stats.received_packets += 1;
+        self.stats.received_bytes += u64::try_from(octets).unwrap_or(0);
+        self.traversed = now;
+    }
+
+    /// The peer is where its last authentic datagram came from.
+    fn roam(&mut self, via: Path) {
+        if self.path.is_some_and(|path| path.to != via.to) {
+            self.stats.endpoint_changes += 1;
+        }
+        self.path = Some(via);
+    }
+
+    /// A handshake is complete: what waited goes out.
+    fn established(&mut self, turn: &mut Turn<'_>) {
+        self.stats.handshakes += 1;
+        self.stats.last_handshake = Some(turn.wall);
+        self.attempt = None;
+        self.pause = None;
+        self.drain(turn);
+    }
+
+    fn tick_engine(&mut self, turn: &mut Turn<'_>) {
+        let mut expired = false;
+        let sent = self.emit(turn, |engine, out| match engine.tick(out)? {
+            Ticked::Quiet => Ok(None),
+            Ticked::Send(length) => Ok(Some(length)),
+            Ticked::Expired => {
+                expired = true;
+                Ok(None)
+            }
+        });
+        self.settle(sent, turn);
+        if expired {
+            self.expire(turn);
+        }
+    }
+
+    /// The engine has given up, and says so at every tick until it is asked to begin again.
+    fn expire(&mut self, turn: &mut Turn<'_>) {
+        let long = |at: Instant| turn.now.saturating_duration_since(at) >= ATTEMPT;
+        if self.attempt.is_some_and(|at| !long(at)) {
+            // It gave up for the age of the last session; our attempt is younger than that.
+            return self.initiate(turn);
+        }
+        if self.attempt.take().is_some() || self.pause.is_none() {
+            turn.drops.add(Reason::QueueExpired, self.queue.clear());
+            self.pause = Some(turn.now + self.jitter());
+        }
+    }
+
+    /// 0 to 5 s.
+    fn jitter(&mut self) -> Duration {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let milliseconds = u64::try_from(PAUSE.as_millis()).unwrap_or(0);
+        Duration::from_millis((self.random >> 33) % milliseconds.max(1))
+    }
+
+    /// The retiring engine keeps its session going, but leaves handshakes to the current one.
+    fn tick_retiring(&mut self, turn: &mut Turn<'_>) {
+        let Some((engine, until)) = self.retiring.as_mut() else { return };
+        let Some(out) = turn.out.room() else { return };
+        let ticked = engine.tick(out);
+        let over = *until <= turn.now || !engine.has_session() || ticked == Err(Reason::Panicked);
+        if let Ok(Ticked::Send(length)) = ticked {
+            if length == wire::INITIATION {
+                self.initiate(turn);
+            } else {
+                self.commit(length, turn);
+            }
+        }
+        if over {
+            self.retire();
+        }
+    }
+
+    fn keep_alive(&mut self, turn: &mut Turn<'_>) {
+        let silent = turn.now.saturating_duration_since(self.sent);
+        let untouched = turn.now.saturating_duration_since(self.traversed);
+        let persistent = self.config.keepalive.is_some_and(|interval| untouched >= interval);
+        if !(self.owed || persistent || self.config.warm && silent >= WARM) {
+            return;
+        }
+        self.owed = false;
+        let due = |engine: &Engine| engine.is_initiator() && engine.session_age().is_some_and(|age| age >= REKEY_AFTER);
+        if self.carrier().is_some_and(due) {
+            // boringtun renews a session for data alone.
+            self.initiate(turn);
+        }
+        let sent = self.seal(&mut [], 0, Priority::Control, turn);
+        self.count(sent, turn);
+    }
+
+    fn drain(&mut self, turn: &mut Turn<'_>) {
+        while turn.out.has_room()
+            && self.carrier().is_some()
+            && let Some((mut packet, length, priority)) = self.queue.pop()
+        {
+            let sent = self.seal(&mut packet, length, priority, turn);
+            self.count(sent, turn);
+        }
+    }
+
+    fn seal(&mut self, room: &mut [u8], length: usize, priority: Priority, turn: &mut Turn<'_>) -> Result<(), Reason> {
+        let out = turn.out.room().ok_or(Reason::SendBlocked)?;
+        let engine = self.carrier_mut().ok_or(Reason::NoSession)?;
+        let length = engine.seal(room, length, turn.mtu, out).map_err(|reason| self.heal(reason))?;
+        self.commit_as(length, priority, turn);
+        Ok(())
+    }
+
+    /// Lets the current engine write a datagram. Without an address the engine does its work all the same.
+    fn emit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Engine, &mut [u8]) -> Result<Option<usize>, Reason>,
+    ) -> Result<(), Reason> {
+        let out = turn.out.room().ok_or(Reason::SendBlocked)?;
+        if let Some(length) = work(&mut self.engine, out)? {
+            self.commit(length, turn);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, length: usize, turn: &mut Turn<'_>) {
+        self.commit_as(length, Priority::Control, turn);
+    }
+
+    fn commit_as(&mut self, length: usize, priority: Priority, turn: &mut Turn<'_>) {
+        let Some(path) = self.path else { return };
+        turn.out.commit(length, Hop { link: Some(self.slot), socket: self.config.socket, path, priority });
+        self.stats.sent_packets += 1;
+        self.stats.sent_bytes += u64::try_from(length).unwrap_or(0);
+        self.sent = turn.now;
+        self.traversed = turn.now;
+    }
+
+    fn settle(&mut self, sent: Result<(), Reason>, turn: &mut Turn<'_>) {
+        let sent = sent.map_err(|reason| self.heal(reason));
+        self.count(sent, turn);
+    }
+
+    fn count(&mut self, sent: Result<(), Reason>, turn: &mut Turn<'_>) {
+        if let Err(reason) = sent {
+            turn.drops.count(reason);
+        }
+    }
+}

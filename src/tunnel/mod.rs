@@ -1,0 +1,34 @@
+//! The tunnel's core: WireGuard peers, routes and limits, without descriptors. Time is passed in.
+//!
+//! ```text
+//!             ┌──────────────────────────── Shard: what one worker owns ───────────────────────────┐
+//!  TUN ─────▶ egress: destination → site → first live link ─▶ Link ─▶ Engine (seals)  ─▶ Batch<Hop> ─▶ network
+//!  TUN ◀───── Batch<Outcome> ◀─ source's owner = this link's site? ◀─ Engine (opens) ◀─ ingress ◀───── network
+//!             └────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Packets are slices in batches that the worker owns and uses again. Whatever goes no further has a [`Reason`],
+//! which is counted. Only [`peer`] names boringtun.
+
+pub mod batch;
+mod clock;
+mod egress;
+mod ingress;
+pub mod inner;
+mod limits;
+mod link;
+pub mod peer;
+mod queue;
+mod reason;
+mod routes;
+mod shard;
+mod unreachable;
+pub mod wire;
+
+pub use batch::Batch;
+pub use ingress::{Arrival, Outcome};
+pub use link::{Hop, Link, LinkConfig, LinkStats, Path, Priority, Turn};
+pub use peer::Identity;
+pub use reason::{Drops, Reason};
+pub use routes::{Routes, SiteSlot};
+pub use shard::{Full, LinkSlot, Moment, Shard, Site, SocketSlot};

@@ -1,0 +1,352 @@
+//! The one file that names boringtun: WireGuard's handshake and cipher, and the rules that its user must keep.
+//!
+//! It is also the one impure leaf of the core: boringtun reads `CLOCK_BOOTTIME` and the operating system's random
+//! numbers by itself.
+//!
+//! | boringtun 0.7.1 | here |
+//! |---|---|
+//! | panics when an output buffer is short, before any check | lengths are compared first; a panic is contained |
+//! | does not pad | zeros up to a multiple of 16, or the MTU |
+//! | takes counters up to 2^64 - 1, and overflows | [`wire::classify`] refuses them before |
+//! | queues up to 256 packets before a session, reorders them | never asked to seal without a session |
+//! | limits handshakes by one count over all sources | [`Identity::admit`], driven by `limits.rs`; its own limit is infinite |
+//! | has no setter for the preshared key, fixes its time stamp when made | an [`Engine`] is replaced, see `link.rs` |
+//! | shows the preshared key in `Debug` | nothing here implements `Debug` by derivation |
+
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::x25519;
+
+use crate::identity::{PresharedKey, PrivateKey, PublicKey};
+use crate::tunnel::{Reason, wire};
+
+/// Sessions older than this carry nothing (REJECT_AFTER_TIME, WireGuard paper, section 6.1).
+pub const REJECT_AFTER: Duration = Duration::from_secs(180);
+
+/// A socket's key pair, and the door before its peers.
+pub struct Identity {
+    private: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    /// Checks the first code of a handshake message, never asks for the second. Shared with the engines.
+    lenient: Arc<RateLimiter>,
+    /// Always asks for the second code, which proves the sender's address.
+    strict: RateLimiter,
+}
+
+/// What the door does with a handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The sender knows our public key, and has proved its address if that was asked.
+    Admitted,
+    /// The sender must prove its address: a cookie of so many octets was written.
+    Challenged(usize),
+}
+
+impl Identity {
+    /// Takes a private key.
+    pub fn new(key: &PrivateKey) -> Self {
+        let private = x25519::StaticSecret::from(*key.octets());
+        let public = x25519::PublicKey::from(&private);
+        let lenient = Arc::new(RateLimiter::new(&public, u64::MAX));
+        Self { private, public, lenient, strict: RateLimiter::new(&public, 0) }
+    }
+
+    /// Verifies a handshake message's first code, and with `prove` the second, which only the holder of the source
+    /// address can make. `reply` has room for a cookie ([`wire::COOKIE`] octets).
+    ///
+    /// # Errors
+    /// [`Reason::BadMac`].
+    pub fn admit(&self, source: IpAddr, message: &[u8], prove: bool, reply: &mut [u8]) -> Result<Admission, Reason> {
+        let limiter = if prove { &self.strict } else { &*self.lenient };
+        contained(|| match limiter.verify_packet(Some(source), message, reply) {
+            Ok(_) => Ok(Admission::Admitted),
+            Err(TunnResult::WriteToNetwork(cookie)) => Ok(Admission::Challenged(cookie.len())),
+            Err(TunnResult::Err(error)) => Err(reason(&error)),
+            Err(_) => Err(Reason::MalformedDatagram),
+        })?
+    }
+
+    /// Whose initiation it is. Costs one multiplication on the curve, and proves nothing: anyone who knows both
+    /// public keys can write this part.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedDatagram`], [`Reason::Unauthentic`].
+    pub fn initiator(&self, initiation: &[u8]) -> Result<PublicKey, Reason> {
+        contained(|| match Tunn::parse_incoming_packet(initiation) {
+            Ok(Packet::HandshakeInit(packet)) => parse_handshake_anon(&self.private, &self.public, &packet)
+                .map(|half| PublicKey::from_octets(half.peer_static_public))
+                .map_err(|error| reason(&error)),
+            _ => Err(Reason::MalformedDatagram),
+        })?
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, …)", PublicKey::from_octets(self.public.to_bytes()))
+    }
+}
+
+/// One peer's handshake and sessions.
+pub struct Engine {
+    tunn: Tunn,
+    id: u32,
+    initiator: bool,
+    /// Our index of a session that we answered and that the initiator has not used yet.
+    unconfirmed: Option<u32>,
+    #[cfg(test)]
+    pub(crate) broken: bool,
+}
+
+/// What the clock asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticked {
+    /// Nothing.
+    Quiet,
+    /// A datagram of so many octets was written: an initiation or a keepalive.
+    Send(usize),
+    /// 90 s of handshakes without answer, or 540 s without a new session. Nothing more comes by itself.
+    Expired,
+}
+
+/// What came of a handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// An initiation: a response of so many octets was written.
+    Answered(usize),
+    /// A response: there is a session, and a keepalive of so many octets was written.
+    Established(usize),
+    /// A cookie was kept for the next initiation.
+    CookieKept,
+}
+
+/// What was in an authentic data message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// What it held.
+    pub content: Content,
+    /// Whether it is the first of a session that we answered: the handshake is complete.
+    pub confirms: bool,
+}
+
+/// What an authentic data message held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: a keepalive.
+    Keepalive,
+    /// A packet of so many octets.
+    Packet(usize),
+    /// Something else than an IP packet.
+    Malformed,
+}
+
+impl Engine {
+    /// An engine without session. `id` has 24 bits and makes the upper part of every receiver index.
+    pub fn new(identity: &Identity, peer: &PublicKey, preshared: Option<&PresharedKey>, id: u32) -> Self {
+        let limiter = Some(Arc::clone(&identity.lenient));
+        let peer = x25519::PublicKey::from(*peer.octets());
+        let preshared = preshared.map(|key| *key.octets());
+        let tunn = Tunn::new(identity.private.clone(), peer, preshared, None, id, limiter);
+        Self {
+            tunn,
+            id,
+            initiator: false,
+            unconfirmed: None,
+            #[cfg(test)]
+            broken: false,
+        }
+    }
+
+    /// The 24 bits that the receiver's indices begin with.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether we began the handshake of the current session: then it is for us to renew it.
+    pub fn is_initiator(&self) -> bool {
+        self.initiator
+    }
+
+    /// The age of the current session; `None` without one.
+    pub fn session_age(&self) -> Option<Duration> {
+        self.tunn.time_since_last_handshake()
+    }
+
+    /// Whether a packet could be sealed now.
+    pub fn has_session(&self) -> bool {
+        self.session_age().is_some()
+    }
+
+    /// The share of packets lost towards us, 0 to 1.
+    pub fn estimated_loss(&self) -> f32 {
+        self.tunn.stats().3
+    }
+
+    /// The round trip of the last handshake that we began.
+    pub fn handshake_rtt(&self) -> Option<Duration> {
+        self.tunn.stats().4.map(|milliseconds| Duration::from_millis(milliseconds.into()))
+    }
+
+    /// Seals the first `length` octets of `room`, padded behind with zeros, into `out`; returns the octets written.
+    /// `length` 0 makes a keepalive.
+    ///
+    /// # Errors
+    /// [`Reason::NoSession`]; [`Reason::Oversized`] when `room` or `out` is too short; [`Reason::Panicked`].
+    pub fn seal(&mut self, room: &mut [u8], length: usize, mtu: usize, out: &mut [u8]) -> Result<usize, Reason> {
+        let padded = padded_length(length, mtu);
+        if !self.has_session() {
+            return Err(Reason::NoSession);
+        }
+        room.get_mut(length..padded).ok_or(Reason::Oversized)?.fill(0);
+        if out.len() < padded + wire::OVERHEAD || out.len() < wire::INITIATION {
+            return Err(Reason::Oversized);
+        }
+        self.contained(|tunn| match tunn.encapsulate(&room[..padded], out) {
+            TunnResult::WriteToNetwork(datagram) => Ok(datagram.len()),
+            TunnResult::Err(error) => Err(reason(&error)),
+            _ => Err(Reason::NoSession),
+        })
+    }
+
+    /// Writes an initiation into `out`; `None` while one waits for its answer.
+    ///
+    /// # Errors
+    /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
+    pub fn initiate(&mut self, out: &mut [u8]) -> Result<Option<usize>, Reason> {
+        self.contained(|tunn| match tunn.format_handshake_initiation(out, false) {
+            TunnResult::WriteToNetwork(datagram) => Ok(Some(datagram.len())),
+            TunnResult::Err(error) => Err(reason(&error)),
+            _ => Ok(None),
+        })
+    }
+
+    /// Lets time pass. To be called every 100 to 250 ms: boringtun knows no other time than that of this call.
+    ///
+    /// # Errors
+    /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
+    pub fn tick(&mut self, out: &mut [u8]) -> Result<Ticked, Reason> {
+        if out.len() < wire::INITIATION {
+            return Err(Reason::Oversized);
+        }
+        self.contained(|tunn| match tunn.update_timers(out) {
+            TunnResult::WriteToNetwork(datagram) => Ok(Ticked::Send(datagram.len())),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => Ok(Ticked::Expired),
+            TunnResult::Err(error) => Err(reason(&error)),
+            _ => Ok(Ticked::Quiet),
+        })
+    }
+
+    /// Takes a message of type 1, 2 or 3 that [`Identity::admit`] admitted; an answer goes into `out`.
+    ///
+    /// # Errors
+    /// By cause; [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
+    pub fn consume(&mut self, source: IpAddr, message: &[u8], out: &mut [u8]) -> Result<Consumed, Reason> {
+        let kind = wire::classify(message)?;
+        if out.len() < message.len().max(wire::INITIATION) {
+            return Err(Reason::Oversized);
+        }
+        let written = self.contained(|tunn| match tunn.decapsulate(Some(source), message, out) {
+            TunnResult::WriteToNetwork(answer) => Ok(answer.len()),
+            TunnResult::Err(error) => Err(reason(&error)),
+            _ => Ok(0),
+        })?;
+        match kind {
+            wire::Message::Initiation => {
+                self.initiator = false;
+                self.unconfirmed = out.get(4..).and_then(<[u8]>::first_chunk).map(|index| u32::from_le_bytes(*index));
+                Ok(Consumed::Answered(written))
+            }
+            wire::Message::Response { .. } => {
+                self.initiator = true;
+                self.unconfirmed = None;
+                Ok(Consumed::Established(written))
+            }
+            wire::Message::Cookie { .. } => Ok(Consumed::CookieKept),
+            wire::Message::Data { .. } => Err(Reason::MalformedDatagram),
+        }
+    }
+
+    /// Opens a message of type 4; its packet is then at the beginning of `out`.
+    ///
+    /// # Errors
+    /// By cause; [`Reason::Oversized`] when `out` is shorter than the datagram; [`Reason::Panicked`].
+    pub fn open(&mut self, source: IpAddr, datagram: &[u8], out: &mut [u8]) -> Result<Opened, Reason> {
+        let wire::Message::Data { receiver, .. } = wire::classify(datagram)? else {
+            return Err(Reason::MalformedDatagram);
+        };
+        if datagram.len() > out.len() {
+            return Err(Reason::Oversized);
+        }
+        let content = self.contained(|tunn| match tunn.decapsulate(Some(source), datagram, out) {
+            TunnResult::Done => Ok(Content::Keepalive),
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                Ok(Content::Packet(packet.len()))
+            }
+            // The type and length were checked above, so what is malformed is what was inside.
+            TunnResult::Err(WireGuardError::InvalidPacket) => Ok(Content::Malformed),
+            TunnResult::Err(error) => Err(reason(&error)),
+            TunnResult::WriteToNetwork(_) => Err(Reason::UnexpectedHandshake),
+        })?;
+        let confirms = self.unconfirmed.take_if(|index| *index == receiver).is_some();
+        Ok(Opened { content, confirms })
+    }
+
+    fn contained<T>(&mut self, work: impl FnOnce(&mut Tunn) -> Result<T, Reason>) -> Result<T, Reason> {
+        #[cfg(test)]
+        let broken = self.broken;
+        let tunn = &mut self.tunn;
+        contained(|| {
+            #[cfg(test)]
+            assert!(!broken, "the engine was broken by a test");
+            work(tunn)
+        })?
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({:06x}, …)", self.id)
+    }
+}
+
+/// Octets that `length` octets become before they are sealed: a multiple of 16, but within the MTU (WireGuard
+/// paper, section 5.4.6). A packet longer than the MTU, which segmentation offload makes, counts from its last
+/// segment, as in Linux.
+pub fn padded_length(length: usize, mtu: usize) -> usize {
+    if mtu == 0 {
+        return length.next_multiple_of(16);
+    }
+    let last = if length > mtu { length % mtu } else { length };
+    length - last + last.next_multiple_of(16).min(mtu)
+}
+
+/// Runs `work`; a panic in it becomes a reason. What it was working on may be broken: make it anew.
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Reason> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Reason::Panicked)
+}
+
+fn reason(error: &WireGuardError) -> Reason {
+    match error {
+        WireGuardError::DestinationBufferTooSmall => Reason::Oversized,
+        WireGuardError::IncorrectPacketLength | WireGuardError::WrongPacketType | WireGuardError::InvalidPacket => {
+            Reason::MalformedDatagram
+        }
+        WireGuardError::InvalidMac => Reason::BadMac,
+        WireGuardError::UnderLoad => Reason::Challenged,
+        WireGuardError::WrongIndex => Reason::UnknownReceiver,
+        WireGuardError::UnexpectedPacket => Reason::UnexpectedHandshake,
+        WireGuardError::InvalidTai64nTimestamp | WireGuardError::WrongTai64nTimestamp => Reason::StaleHandshake,
+        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => Reason::Replayed,
+        WireGuardError::WrongKey | WireGuardError::InvalidAeadTag => Reason::Unauthentic,
+        WireGuardError::NoCurrentSession | WireGuardError::ConnectionExpired => Reason::NoSession,
+        WireGuardError::LockFailed => Reason::Panicked,
+    }
+}

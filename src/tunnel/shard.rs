@@ -1,0 +1,298 @@
+//! What one worker owns: links, the table that leads receiver indices to them, routes, limits, counts.
+//!
+//! A receiver index is `random (16 bits) | worker (8 bits) | session (8 bits)`: on the wire the worker's number is
+//! octet 5 of messages of types 3 and 4, and octet 9 of type 2, so that a socket filter can find the worker.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::identity::{PresharedKey, PublicKey};
+use crate::tunnel::batch::Batch;
+use crate::tunnel::clock::ClockWatch;
+use crate::tunnel::limits::Limits;
+use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Priority, Reason, Routes, Turn};
+
+/// A link's place in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkSlot(pub usize);
+
+/// A socket's place in its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketSlot(pub usize);
+
+/// The time, read once per turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// On a clock that is never put right.
+    pub now: Instant,
+    /// The time of day.
+    pub wall: SystemTime,
+}
+
+/// A site as the shard sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Its links, best first.
+    pub links: Vec<LinkSlot>,
+    /// The links by which packets from it may arrive.
+    pub senders: Vec<LinkSlot>,
+}
+
+/// All 65,536 numbers of a worker's receiver ids are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a worker holds at most 60,000 links")]
+pub struct Full;
+
+/// So many that a free number is soon found at random.
+const MOST_LINKS: usize = 60_000;
+
+/// What one worker owns.
+#[derive(Debug)]
+pub struct Shard {
+    worker: u8,
+    random: u64,
+    /// Whether link-local addresses belong to the worker and never to the TUN device.
+    pub(super) intercepts: bool,
+    pub(super) links: Vec<Option<Box<Link>>>,
+    by_id: Box<[Option<LinkSlot>]>,
+    pub(super) by_key: HashMap<(SocketSlot, PublicKey), LinkSlot>,
+    pub(super) identities: Vec<Option<Arc<Identity>>>,
+    pub(super) routes: Arc<Routes>,
+    pub(super) sites: Vec<Site>,
+    pub(super) limits: Limits,
+    pub(super) drops: Drops,
+    pub(super) mtu: usize,
+    clock: ClockWatch,
+    /// Where the last round of ticks stopped for want of room.
+    ticked: usize,
+}
+
+impl Shard {
+    /// A shard without links. `seed` is random.
+    pub fn new(worker: u8, seed: u64, intercepts: bool, moment: Moment) -> Self {
+        Self {
+            worker,
+            random: seed,
+            intercepts,
+            links: Vec::new(),
+            by_id: vec![None; 1 << 16].into_boxed_slice(),
+            by_key: HashMap::new(),
+            identities: Vec::new(),
+            routes: Arc::default(),
+            sites: Vec::new(),
+            limits: Limits::new(moment.now),
+            drops: Drops::default(),
+            mtu: 0,
+            clock: ClockWatch::new(moment.now, moment.wall),
+            ticked: 0,
+        }
+    }
+
+    /// Sets the TUN device's MTU in octets; 0 for unknown.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu;
+    }
+
+    /// Sets the key pair of a socket; `None` when it has none, or is no more.
+    pub fn set_identity(&mut self, socket: SocketSlot, identity: Option<Arc<Identity>>) {
+        if self.identities.len() <= socket.0 {
+            self.identities.resize_with(socket.0 + 1, || None);
+        }
+        self.identities[socket.0] = identity;
+    }
+
+    /// Sets who owns which addresses.
+    pub fn set_routes(&mut self, routes: Arc<Routes>, sites: Vec<Site>) {
+        self.routes = routes;
+        self.sites = sites;
+    }
+
+    /// Whether so many links fit.
+    pub fn holds(links: usize) -> bool {
+        links <= MOST_LINKS
+    }
+
+    /// Adds a link.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn add(&mut self, config: LinkConfig, now: Instant) -> Result<LinkSlot, Full> {
+        let slot = LinkSlot(self.links.iter().position(Option::is_none).unwrap_or(self.links.len()));
+        if !Self::holds(slot.0 + 1) {
+            return Err(Full);
+        }
+        let id = self.new_id(slot);
+        self.by_key.insert((config.socket, config.key), slot);
+        let link = Box::new(Link::new(slot, config, id, self.draw(), now));
+        if slot.0 == self.links.len() {
+            self.links.push(None);
+        }
+        self.links[slot.0] = Some(link);
+        Ok(slot)
+    }
+
+    /// Removes a link with its sessions.
+    pub fn remove(&mut self, slot: LinkSlot) {
+        if let Some(link) = self.links.get_mut(slot.0).and_then(Option::take) {
+            self.by_key.remove(&(link.socket(), link.key()));
+            for id in link.end(&mut self.drops) {
+                self.forget_id(id);
+            }
+        }
+    }
+
+    /// A link.
+    pub fn link(&self, slot: LinkSlot) -> Option<&Link> {
+        self.links.get(slot.0)?.as_deref()
+    }
+
+    /// Puts a link's peer at an address that was configured.
+    pub fn place(&mut self, slot: LinkSlot, to: SocketAddr) {
+        if let Some(link) = self.link_mut(slot) {
+            link.place(to);
+        }
+    }
+
+    /// Forgets which of our addresses a link's peer used.
+    pub fn forget_source(&mut self, slot: LinkSlot) {
+        if let Some(link) = self.link_mut(slot) {
+            link.forget_source();
+        }
+    }
+
+    /// Changes a link's keepalives.
+    pub fn tune(&mut self, slot: LinkSlot, keepalive: Option<Duration>, warm: bool) {
+        if let Some(link) = self.link_mut(slot) {
+            link.tune(keepalive, warm);
+        }
+    }
+
+    /// Gives a link another preshared key, from the next handshake on.
+    pub fn renew(&mut self, slot: LinkSlot, preshared: Option<PresharedKey>, moment: Moment, out: &mut Batch<Hop>) {
+        let id = self.new_id(slot);
+        self.with_link(slot, moment, out, |link, turn| link.renew(preshared, id, turn));
+        self.forget_released(slot);
+    }
+
+    /// Gives a link its socket's new key pair: its sessions end, and a new handshake begins if it had one.
+    pub fn rekey(&mut self, slot: LinkSlot, identity: Arc<Identity>, moment: Moment, out: &mut Batch<Hop>) {
+        self.with_link(slot, moment, out, |link, turn| link.rekey(identity, turn));
+        self.forget_released(slot);
+    }
+
+    /// Sends `length` octets of `room`, behind which they are padded, on a link of the caller's choice.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause, which is counted.
+    pub fn send_on(
+        &mut self,
+        slot: LinkSlot,
+        (room, length): (&mut [u8], usize),
+        priority: Priority,
+        moment: Moment,
+        out: &mut Batch<Hop>,
+    ) -> Result<(), Reason> {
+        let sent = self
+            .with_link(slot, moment, out, |link, turn| link.send(room, length, priority, turn))
+            .unwrap_or(Err(Reason::NoLink));
+        sent.inspect_err(|reason| self.drops.count(*reason))
+    }
+
+    /// Lets time pass for every link: to be called every 100 to 250 ms, and again while it returns true, which
+    /// says that `out` must be emptied first.
+    pub fn tick(&mut self, moment: Moment, out: &mut Batch<Hop>) -> bool {
+        if self.clock.put_forward(moment.now, moment.wall) {
+            self.renew_all(moment, out);
+        }
+        while self.ticked < self.links.len() {
+            if !out.has_room() {
+                return true;
+            }
+            let slot = LinkSlot(self.ticked);
+            self.ticked += 1;
+            self.with_link(slot, moment, out, Link::tick);
+            self.forget_released(slot);
+        }
+        self.ticked = 0;
+        false
+    }
+
+    /// What went no further.
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// Counts what the worker itself had to drop.
+    pub fn count(&mut self, reason: Reason, number: u64) {
+        self.drops.add(reason, number);
+    }
+
+    /// The link that a receiver index leads to.
+    pub(super) fn find(&self, receiver: u32) -> Option<LinkSlot> {
+        let id = receiver >> 8;
+        (id & 0xff == u32::from(self.worker)).then(|| self.by_id[number(id)]).flatten()
+    }
+
+    /// Lets a link work; `None` when it is no more.
+    pub(super) fn with_link<T>(
+        &mut self,
+        slot: LinkSlot,
+        moment: Moment,
+        out: &mut Batch<Hop>,
+        work: impl FnOnce(&mut Link, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let link = self.links.get_mut(slot.0)?.as_deref_mut()?;
+        let mut turn = Turn { now: moment.now, wall: moment.wall, mtu: self.mtu, out, drops: &mut self.drops };
+        Some(work(link, &mut turn))
+    }
+
+    fn link_mut(&mut self, slot: LinkSlot) -> Option<&mut Link> {
+        self.links.get_mut(slot.0)?.as_deref_mut()
+    }
+
+    /// The clock was put right: stamps of the engines made before are in the past.
+    fn renew_all(&mut self, moment: Moment, out: &mut Batch<Hop>) {
+        for slot in (0..self.links.len()).map(LinkSlot) {
+            if let Some(preshared) = self.link(slot).map(|link| link.preshared().cloned()) {
+                self.renew(slot, preshared, moment, out);
+            }
+        }
+    }
+
+    fn new_id(&mut self, slot: LinkSlot) -> u32 {
+        loop {
+            let id = u32::try_from(self.draw() & 0xffff).unwrap_or(0) << 8 | u32::from(self.worker);
+            let entry = &mut self.by_id[number(id)];
+            if entry.is_none() {
+                *entry = Some(slot);
+                return id;
+            }
+        }
+    }
+
+    fn forget_id(&mut self, id: u32) {
+        self.by_id[number(id)] = None;
+    }
+
+    fn forget_released(&mut self, slot: LinkSlot) {
+        for id in self.link_mut(slot).map(Link::released).unwrap_or_default() {
+            self.forget_id(id);
+        }
+    }
+
+    /// SplitMix64.
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The random part of an id.
+fn number(id: u32) -> usize {
+    usize::try_from(id >> 8 & 0xffff).unwrap_or(0)
+}

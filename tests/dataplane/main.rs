@@ -1,0 +1,4 @@
+//! Two data planes in network namespaces of their own, over a wire: they need root.
+
+mod carry;
+mod lab;
