@@ -9,7 +9,7 @@
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
 //! | L2 | [`tunnel`], [`reconcile`] |
-//! | L1 | [`policy`], [`bundle`] |
+//! | L1 | [`policy`], [`bundle`], [`ruleset`] |
 //! | L0 | [`net`], [`identity`] |
 
 pub mod bundle;
@@ -22,6 +22,7 @@ pub mod lab;
 pub mod net;
 pub mod policy;
 pub mod reconcile;
+pub mod ruleset;
 pub mod store;
 pub mod sys;
 pub mod telemetry;

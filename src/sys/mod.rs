@@ -3,6 +3,7 @@
 pub mod host;
 pub mod netlink;
 pub mod netns;
+pub mod nftables;
 pub mod process;
 pub mod sd_notify;
 pub mod tun;

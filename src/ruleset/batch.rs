@@ -1,0 +1,266 @@
+//! One transaction for nft, made from whole tables or from the difference of two.
+//!
+//! Everything in a batch comes into force at one instant, or nothing does. A batch never deletes a table to add it
+//! again, except [`replace`]: chains and sets are changed in place, so that no packet meets a table half filled.
+
+use std::collections::BTreeMap;
+
+use nftables::types::{NfChainPolicy, NfChainType, NfHook};
+use serde::{Deserialize, Serialize};
+
+use super::statement::{Expr, Rule};
+use super::table::{Base, Chain, Declaration, Key, Set, Table, Value, element_expression, key_expression};
+
+/// One transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    #[serde(rename = "nftables")]
+    commands: Vec<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Command {
+    Add(Object),
+    Delete(Object),
+    Flush(Object),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Object {
+    Table { family: String, name: String },
+    Chain(ChainObject),
+    Set(Declaration),
+    Map(Declaration),
+    Counter { family: String, table: String, name: String },
+    Element { family: String, table: String, name: String, elem: Vec<Expr> },
+    Rule { family: String, table: String, chain: String, expr: Rule },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainObject {
+    family: String,
+    table: String,
+    name: String,
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    kind: Option<NfChainType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hook: Option<NfHook>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prio: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<NfChainPolicy>,
+}
+
+const FAMILY: &str = "inet";
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Commands in it: elements of one set count as one.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// What `nft -j -f -` reads.
+    ///
+    /// # Errors
+    /// None in practice: all keys are texts.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// This, then that, in one transaction.
+    pub fn then(mut self, next: Self) -> Self {
+        self.commands.extend(next.commands);
+        self
+    }
+
+    pub(super) fn add_table(&mut self, name: &str) {
+        self.commands.push(Command::Add(table_object(name)));
+    }
+
+    /// Removes a table, whether or not it is there: deleting one that is missing would fail.
+    pub(super) fn remove_table(&mut self, name: &str) {
+        self.add_table(name);
+        self.commands.push(Command::Delete(table_object(name)));
+    }
+
+    fn add_elements<'a>(&mut self, table: &str, set: &str, elements: impl Iterator<Item = (&'a Key, &'a Value)>) {
+        let elem: Vec<Expr> = elements.map(|(key, value)| element_expression(key, *value)).collect();
+        self.elements(Command::Add, table, set, elem);
+    }
+
+    fn delete_elements<'a>(&mut self, table: &str, set: &str, keys: impl Iterator<Item = &'a Key>) {
+        let elem: Vec<Expr> = keys.map(|key| key_expression(key)).collect();
+        self.elements(Command::Delete, table, set, elem);
+    }
+
+    fn elements(&mut self, command: fn(Object) -> Command, table: &str, name: &str, elem: Vec<Expr>) {
+        if !elem.is_empty() {
+            let (family, table, name) = (FAMILY.to_owned(), table.to_owned(), name.to_owned());
+            self.commands.push(command(Object::Element { family, table, name, elem }));
+        }
+    }
+
+    fn declare(&mut self, table: &str, name: &str, set: &Set) {
+        self.commands.push(Command::Add(set_object(set, Declaration::new(table, name, &set.shape))));
+    }
+
+    fn flush_set(&mut self, table: &str, name: &str, set: &Set) {
+        self.commands.push(Command::Flush(set_object(set, Declaration::named(table, name))));
+    }
+
+    fn add_rules(&mut self, table: &str, chain: &str, rules: &[Rule]) {
+        self.commands.extend(rules.iter().map(|rule| {
+            let (family, table, chain) = (FAMILY.to_owned(), table.to_owned(), chain.to_owned());
+            Command::Add(Object::Rule { family, table, chain, expr: rule.clone() })
+        }));
+    }
+}
+
+/// Fills the table in place, whatever of the same shape is there; makes it if it is not.
+pub(super) fn refill(table: &Table) -> Batch {
+    let mut batch = Batch::default();
+    batch.add_table(table.name);
+    for name in &table.counters {
+        batch.commands.push(Command::Add(counter_object(table.name, name)));
+    }
+    for (name, set) in &table.sets {
+        batch.declare(table.name, name, set);
+    }
+    for (name, chain) in &table.chains {
+        batch.commands.push(Command::Add(chain_object(table.name, name, chain.base)));
+    }
+    for name in table.chains.keys() {
+        batch.commands.push(Command::Flush(chain_object(table.name, name, None)));
+    }
+    for (name, set) in &table.sets {
+        batch.flush_set(table.name, name, set);
+        batch.add_elements(table.name, name, set.elements.iter());
+    }
+    for (name, chain) in &table.chains {
+        batch.add_rules(table.name, name, &chain.rules);
+    }
+    batch
+}
+
+/// Puts the table in the place of one of any shape.
+pub(super) fn replace(table: &Table) -> Batch {
+    let mut batch = Batch::default();
+    batch.remove_table(table.name);
+    batch.then(refill(table))
+}
+
+/// Empties a set and fills it again.
+pub(super) fn refill_set(table: &Table, name: &str) -> Batch {
+    let mut batch = Batch::default();
+    if let Some(set) = table.sets.get(name) {
+        batch.flush_set(table.name, name, set);
+        batch.add_elements(table.name, name, set.elements.iter());
+    }
+    batch
+}
+
+/// Whether one table can become the other in place: no set or base chain has another shape under the same name.
+fn same_shapes(old: &Table, new: &Table) -> bool {
+    let sets = old.sets.iter().all(|(name, set)| new.sets.get(name).is_none_or(|other| other.shape == set.shape));
+    let chains = |(name, chain): (&String, &Chain)| new.chains.get(name).is_none_or(|other| other.base == chain.base);
+    old.name == new.name && sets && old.chains.iter().all(chains)
+}
+
+/// What turns one table into the other. Expiring sets are left alone: who keeps them alive fills them.
+pub(super) fn diff(old: &Table, new: &Table) -> Batch {
+    if !same_shapes(old, new) {
+        return replace(new);
+    }
+    let mut batch = Batch::default();
+    declare_new(&mut batch, old, new);
+    let changed = |name: &String, chain: &Chain| old.chains.get(name).is_none_or(|was| was.rules != chain.rules);
+    for (name, _) in new.chains.iter().filter(|(name, chain)| changed(name, chain) && old.chains.contains_key(*name)) {
+        batch.commands.push(Command::Flush(chain_object(new.name, name, None)));
+    }
+    for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
+        batch.commands.push(Command::Flush(chain_object(new.name, name, None)));
+    }
+    for (name, set) in &new.sets {
+        diff_set(&mut batch, new.name, name, old.sets.get(name).map(|set| &set.elements), set);
+    }
+    for (name, chain) in new.chains.iter().filter(|(name, chain)| changed(name, chain)) {
+        batch.add_rules(new.name, name, &chain.rules);
+    }
+    delete_old(&mut batch, old, new);
+    batch
+}
+
+fn declare_new(batch: &mut Batch, old: &Table, new: &Table) {
+    for name in new.counters.difference(&old.counters) {
+        batch.commands.push(Command::Add(counter_object(new.name, name)));
+    }
+    for (name, set) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
+        batch.declare(new.name, name, set);
+    }
+    for (name, chain) in new.chains.iter().filter(|(name, _)| !old.chains.contains_key(*name)) {
+        batch.commands.push(Command::Add(chain_object(new.name, name, chain.base)));
+    }
+}
+
+fn delete_old(batch: &mut Batch, old: &Table, new: &Table) {
+    for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
+        batch.commands.push(Command::Delete(chain_object(new.name, name, None)));
+    }
+    for (name, set) in old.sets.iter().filter(|(name, _)| !new.sets.contains_key(*name)) {
+        batch.commands.push(Command::Delete(set_object(set, Declaration::named(new.name, name))));
+    }
+    for name in old.counters.difference(&new.counters) {
+        batch.commands.push(Command::Delete(counter_object(new.name, name)));
+    }
+}
+
+fn diff_set(batch: &mut Batch, table: &str, name: &str, old: Option<&BTreeMap<Key, Value>>, new: &Set) {
+    let nothing = BTreeMap::new();
+    let old = old.unwrap_or(&nothing);
+    if new.shape.timeout && !old.is_empty() {
+        return;
+    }
+    // A value cannot be changed, only deleted and added: "File exists" otherwise.
+    let gone = old.iter().filter(|(key, value)| new.elements.get(*key) != Some(*value)).map(|(key, _)| key);
+    let come = new.elements.iter().filter(|(key, value)| old.get(*key) != Some(*value));
+    if new.shape.interval && !new.shape.counter && gone.clone().next().is_some() {
+        // nft 1.0.6 judges overlaps of what is added before it takes away what is deleted.
+        batch.flush_set(table, name, new);
+        batch.add_elements(table, name, new.elements.iter());
+        return;
+    }
+    batch.delete_elements(table, name, gone);
+    batch.add_elements(table, name, come);
+}
+
+fn table_object(name: &str) -> Object {
+    Object::Table { family: FAMILY.to_owned(), name: name.to_owned() }
+}
+
+fn counter_object(table: &str, name: &str) -> Object {
+    Object::Counter { family: FAMILY.to_owned(), table: table.to_owned(), name: name.to_owned() }
+}
+
+fn set_object(set: &Set, declaration: Declaration) -> Object {
+    if set.shape.map { Object::Map(declaration) } else { Object::Set(declaration) }
+}
+
+fn chain_object(table: &str, name: &str, base: Option<Base>) -> Object {
+    Object::Chain(ChainObject {
+        family: FAMILY.to_owned(),
+        table: table.to_owned(),
+        name: name.to_owned(),
+        kind: base.map(|base| base.kind),
+        hook: base.map(|base| base.hook),
+        prio: base.map(|base| base.priority),
+        policy: base.map(|base| base.policy),
+    })
+}

@@ -1,0 +1,223 @@
+//! The table's sets and maps, filled from the policy: all that an everyday change touches.
+//!
+//! ```text
+//!  s_alive        device                                   the tunnel, for 30 s at a time
+//!  s_segment      device                                   segments
+//!  s_port         device . department                      who stands on which segment
+//!  m_real4/6      prefix → department                      sources at segments, as the legacy hosts know them
+//!  m_department4/6 prefix → department                     overlay sources and destinations
+//!  s_own4/6       prefix                                   overlays that stand here, and our management address
+//!  s_address4/6   address                                  ours: on segments, and for management
+//!  s_allotted4/6  prefix                                   what no WAN may carry
+//!  m_port4/6      department . destination . protocol . port → agreement
+//!  m_range4/6     the same with a range of ports, 5,000 at most
+//!  m_icmp4/6      department . destination . type → agreement       m_echo4/6: the same for the answers' type
+//!  m_protocol4/6  department . destination . protocol → agreement
+//!  m_any4/6       department . destination → agreement
+//!  s_peer4/6      department . destination                 pairs with any agreement, for ICMP errors at relays
+//!  s_agreement    agreement                                those in force
+//!  s_denied, s_guarded   department                        with a counter each
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::table::{Field, Key, Shape, Table, Value, address_type};
+use super::{ALIVE_SECONDS, CompileError, Devices, RANGE_LIMIT, marks, segment_device};
+use crate::bundle::{Department, Match, Policy, Role, Rule, Segment};
+use crate::net::{Family, Prefix, Protocol};
+
+pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// The set's name with its family's digit.
+pub(super) fn per(family: Family, name: &str) -> String {
+    format!("{name}{}", if family == Family::V4 { 4 } else { 6 })
+}
+
+/// Declares and fills every set.
+pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices) -> Result<(), CompileError> {
+    declare(table, policy.role);
+    table.insert("s_alive", vec![Field::Device(devices.tunnel.clone())], Value::For(ALIVE_SECONDS));
+    add_address(table, policy.address);
+    add_prefix(table, "s_own", Prefix::host(policy.address), Value::Member)?;
+    for &prefix in &policy.allotted {
+        add_prefix(table, "s_allotted", prefix, Value::Member)?;
+    }
+    for department in &policy.departments {
+        add_department(table, department)?;
+    }
+    for agreement in &policy.agreements {
+        table.insert("s_agreement", vec![Field::Mark(agreement.number)], Value::Member);
+    }
+    for rule in &policy.rules {
+        add_rule(table, rule)?;
+        if policy.role == Role::Relay {
+            let key = vec![Field::Mark(department(rule.department)?), Field::Address(rule.destination)];
+            table.insert(&per(Family::of(rule.destination), "s_peer"), key, Value::Member);
+        }
+    }
+    FAMILIES.iter().try_for_each(|&family| check_ranges(table, family))
+}
+
+fn declare(table: &mut Table, role: Role) {
+    table.declare("s_alive", Shape::set(&["ifname"]).expiring());
+    table.declare("s_segment", Shape::set(&["ifname"]));
+    table.declare("s_port", Shape::set(&["ifname", "mark"]));
+    table.declare("s_agreement", Shape::set(&["mark"]));
+    table.declare("s_denied", Shape::set(&["mark"]).counting());
+    table.declare("s_guarded", Shape::set(&["mark"]).counting());
+    for family in FAMILIES {
+        declare_family(table, role, family);
+    }
+}
+
+fn declare_family(table: &mut Table, role: Role, family: Family) {
+    let address = address_type(family);
+    let kind = if family == Family::V4 { "icmp_type" } else { "icmpv6_type" };
+    for name in ["m_real", "m_department"] {
+        table.declare(per(family, name), Shape::map(&[address]).of_intervals());
+    }
+    for name in ["s_own", "s_allotted"] {
+        table.declare(per(family, name), Shape::set(&[address]).of_intervals());
+    }
+    table.declare(per(family, "s_address"), Shape::set(&[address]));
+    let port = Shape::map(&["mark", address, "inet_proto", "inet_service"]).counting();
+    table.declare(per(family, "m_range"), port.clone().of_intervals());
+    table.declare(per(family, "m_port"), port);
+    for name in ["m_icmp", "m_echo"] {
+        table.declare(per(family, name), Shape::map(&["mark", address, kind]).counting());
+    }
+    table.declare(per(family, "m_protocol"), Shape::map(&["mark", address, "inet_proto"]).counting());
+    table.declare(per(family, "m_any"), Shape::map(&["mark", address]).counting());
+    if role == Role::Relay {
+        table.declare(per(family, "s_peer"), Shape::set(&["mark", address]));
+    }
+}
+
+fn department(number: u32) -> Result<u32, CompileError> {
+    marks::department(number).ok_or(CompileError::DepartmentNumber(number))
+}
+
+fn add_address(table: &mut Table, address: IpAddr) {
+    table.insert(&per(Family::of(address), "s_address"), vec![Field::Address(address)], Value::Member);
+}
+
+fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) -> Result<(), CompileError> {
+    let name = per(prefix.family(), set);
+    if let Some(other) = overlapping(table, &name, prefix) {
+        return Err(CompileError::Overlap { set: name, one: other, other: prefix });
+    }
+    table.insert(&name, vec![Field::Prefix(prefix)], value);
+    Ok(())
+}
+
+/// A prefix of the set that overlaps: the last one not after it, or the first one after it. Enough, since those
+/// that are there do not overlap each other and a prefix sorts after whatever covers it.
+fn overlapping(table: &Table, set: &str, prefix: Prefix) -> Option<Prefix> {
+    let elements = &table.sets.get(set)?.elements;
+    let key = vec![Field::Prefix(prefix)];
+    let before = elements.range(..=key.clone()).next_back();
+    let after = elements.range(key..).next();
+    before.into_iter().chain(after).find_map(|(key, _)| match key.as_slice() {
+        [Field::Prefix(other)] if other.overlaps(prefix) => Some(*other),
+        _ => None,
+    })
+}
+
+fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError> {
+    let mark = department(of.number)?;
+    for set in ["s_denied", "s_guarded"] {
+        table.insert(set, vec![Field::Mark(mark)], Value::Member);
+    }
+    for &prefix in &of.overlay {
+        add_prefix(table, "m_department", prefix, Value::Mark(mark))?;
+    }
+    let Some(segment) = &of.segment else { return Ok(()) };
+    for &prefix in &of.overlay {
+        add_prefix(table, "s_own", prefix, Value::Member)?;
+    }
+    add_segment(table, mark, segment)
+}
+
+fn add_segment(table: &mut Table, mark: u32, segment: &Segment) -> Result<(), CompileError> {
+    let device = Field::Device(segment_device(segment));
+    table.insert("s_segment", vec![device.clone()], Value::Member);
+    table.insert("s_port", vec![device, Field::Mark(mark)], Value::Member);
+    for gateway in &segment.gateway {
+        add_address(table, gateway.address());
+    }
+    for mapping in &segment.mappings {
+        if mapping.real.family() != mapping.overlay.family() || mapping.real.length() != mapping.overlay.length() {
+            return Err(CompileError::UnequalMapping(*mapping));
+        }
+        add_prefix(table, "m_real", mapping.real, Value::Mark(mark))?;
+    }
+    Ok(())
+}
+
+fn add_rule(table: &mut Table, rule: &Rule) -> Result<(), CompileError> {
+    let family = Family::of(rule.destination);
+    let (mark, agreement) = (Field::Mark(department(rule.department)?), Value::Mark(rule.agreement));
+    let nonsense = |why| CompileError::Rule { rule: Box::new(*rule), why };
+    if rule.agreement == 0 {
+        return Err(nonsense("agreement number 0 means none"));
+    }
+    let destination = Field::Address(rule.destination);
+    let (set, fields) = match rule.matching {
+        Match::Port { protocol, port } if Protocol(protocol).has_ports() => {
+            ("m_port", vec![Field::Number(protocol.into()), Field::Number(port)])
+        }
+        Match::Ports { protocol, first, last } if Protocol(protocol).has_ports() && first <= last => {
+            ("m_range", vec![Field::Number(protocol.into()), Field::Range(first, last)])
+        }
+        Match::Port { .. } | Match::Ports { .. } => return Err(nonsense("no such ports")),
+        Match::Icmp { protocol, kind } if Protocol(protocol) == icmp(family) => {
+            if let Some(answer) = answer(family, kind) {
+                let key = vec![mark.clone(), destination.clone(), Field::Number(answer.into())];
+                table.insert(&per(family, "m_echo"), key, agreement);
+            }
+            ("m_icmp", vec![Field::Number(kind.into())])
+        }
+        Match::Icmp { .. } => return Err(nonsense("ICMP of the other family")),
+        Match::Protocol { protocol } => ("m_protocol", vec![Field::Number(protocol.into())]),
+        Match::Any => ("m_any", Vec::new()),
+    };
+    let key: Key = [mark, destination].into_iter().chain(fields).collect();
+    match table.insert(&per(family, set), key, agreement) {
+        None => Ok(()),
+        Some(_) => Err(nonsense("a second rule for the same")),
+    }
+}
+
+fn icmp(family: Family) -> Protocol {
+    match family {
+        Family::V4 => Protocol::ICMP,
+        Family::V6 => Protocol::ICMPV6,
+    }
+}
+
+/// The message type that answers a query: RFC 792, RFC 950, RFC 4443.
+fn answer(family: Family, query: u8) -> Option<u8> {
+    match (family, query) {
+        (Family::V4, 8) => Some(0),
+        (Family::V4, 13 | 15 | 17) => Some(query + 1),
+        (Family::V6, 128) => Some(129),
+        _ => None,
+    }
+}
+
+/// Refuses more ranges than the kernel survives, and ranges that the kernel would refuse because they overlap.
+fn check_ranges(table: &Table, family: Family) -> Result<(), CompileError> {
+    let Some(set) = table.sets.get(&per(family, "m_range")) else { return Ok(()) };
+    if set.elements.len() > RANGE_LIMIT {
+        return Err(CompileError::TooManyRanges { count: set.elements.len() });
+    }
+    let mut ends: BTreeMap<&[Field], u16> = BTreeMap::new();
+    for key in set.elements.keys() {
+        let Some((Field::Range(first, last), rest)) = key.split_last() else { continue };
+        if ends.insert(rest, *last).is_some_and(|before| *first <= before) {
+            return Err(CompileError::OverlappingRanges { first: *first, last: *last });
+        }
+    }
+    Ok(())
+}

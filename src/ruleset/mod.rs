@@ -1,0 +1,360 @@
+//! A gateway's policy as nftables holds it: compiled from the bundle, on the gateway. Pure.
+//!
+//! ```text
+//!  bundle::Policy ─┬─ elements ─ sets and maps   what an everyday change touches
+//!  Devices ────────┴─ chains, judge, guardrails  what packets run through
+//!                          │
+//!                       Ruleset ── load_all() · refill() · diff(old, new) · alive() ──▶ Batch ──▶ sys::nftables
+//! ```
+//!
+//! How it is used:
+//!
+//! ```no_run
+//! # use turnpike::ruleset::{self, Devices, Ruleset};
+//! # use turnpike::sys::nftables::Nft;
+//! # fn run(old_policy: &turnpike::bundle::Policy, new_policy: &turnpike::bundle::Policy) -> Result<(), Box<dyn std::error::Error>> {
+//! let devices = Devices { tunnel: "tp0".into(), mtu: 1420, wans: vec!["eth0".into()] };
+//! let nft = Nft::new();
+//! nft.apply(&ruleset::early_drop())?;            // by the early unit, before forwarding is on
+//! let old = Ruleset::compile(old_policy, &devices)?;
+//! nft.load(&old)?;                               // start and drift; in the same instant the early table goes
+//! let ours = nft.listing()?.fingerprint();       // after every transaction of our own
+//! nft.apply(&ruleset::alive(&devices.tunnel))?;  // every 10 s or so
+//! let new = Ruleset::compile(new_policy, &devices)?;
+//! nft.apply(&ruleset::diff(&old, &new))?;        // a new bundle: elements alone, as a rule
+//! let drifted = nft.listing()?.fingerprint() != ours; // when nft.watch() tells of another's change
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the host must be like
+//!
+//! The table drops; these make sure that without it nothing is routed either ("no mark, no route"):
+//!
+//! | what | who | why |
+//! |---|---|---|
+//! | `ip rule` 100 (any below `main`): `fwmark 0x80000000/0x80000000 lookup 200` | gateway | packets with the gate mark find the overlay |
+//! | `ip rule` 110: `iif TUNNEL unreachable` | gateway | without it they do not, even where overlay equals real |
+//! | `ip rule` 120: `iif lo to MANAGEMENT lookup 200` | gateway | our own packets to management addresses have no mark when routed |
+//! | table 200: overlay prefixes of other sites, and the management prefix → TUNNEL | gateway | not those that stand here: they are found in `main` |
+//! | table main: `unreachable` for the overlay | gateway | a flushed table closes |
+//! | all of it for both families | gateway | |
+//! | `ip_forward=1`, `ipv6.conf.all.forwarding=1` | early unit, lab | after the early drop table |
+//! | `rp_filter=0`, or `src_valid_mark=1` on the tunnel | early unit, lab | the reverse lookup must see the gate mark |
+//! | `send_redirects=0`, `accept_redirects=0`, `accept_source_route=0` (all and default) | early unit, lab | |
+//! | `nf_conntrack_tcp_be_liberal=1` where links fail over | early unit, lab | reordered segments are not invalid |
+//!
+//! The table turns on connection tracking and with it the reassembly of fragments, at relays too: `ipfrag_high_thresh`
+//! bounds what they hold.
+//!
+//! # The early drop table
+//!
+//! A drop in any base chain is final, so [`early_drop`]'s table cannot stand beside ours: whoever loads ours
+//! ([`Ruleset::load_all`], [`Ruleset::refill`]) removes it in the same transaction. At every instant one of the two is there;
+//! should somebody flush both, routes close.
+//!
+//! # What a packet must carry
+//!
+//! Every path through the tunnel asks for the tunnel's name in `s_alive`, where it stays for 30 s: a gateway that
+//! died closes by itself. Names that people gave never reach a rule, except those of devices, which are held to
+//! letters, digits, `.`, `_` and `-`, since nft reads `*` and `@` in them as something else.
+
+mod batch;
+mod chains;
+mod elements;
+mod guardrails;
+mod judge;
+pub mod marks;
+mod observe;
+mod statement;
+mod table;
+
+use nftables::types::{NfChainPolicy, NfChainType, NfHook};
+use sha2::{Digest as _, Sha256};
+
+use crate::bundle::{Mapping, Policy, Rule, Segment};
+use crate::net::Prefix;
+
+pub use batch::Batch;
+pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
+
+use table::{Base, Chain, Table};
+
+/// The family of our tables: both IPv4 and IPv6.
+pub const FAMILY: &str = "inet";
+
+/// Our table's name.
+pub const TABLE: &str = "turnpike";
+
+/// The name of the table that drops everything until ours is there.
+pub const EARLY_TABLE: &str = "turnpike_early";
+
+/// How long the tunnel stays open without a gateway.
+pub const ALIVE_SECONDS: u32 = 30;
+
+/// Ranges of ports per family. At 100,000 the kernel's nft_set_pipapo hangs for minutes; at 5,000 it takes 50 ms.
+pub const RANGE_LIMIT: usize = 5_000;
+
+/// The TCP port of the metrics, reached on the management address.
+pub const METRICS_PORT: u16 = 9587;
+
+/// The devices that the chains name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// The tunnel's.
+    pub tunnel: String,
+    /// The tunnel's MTU, 1,280 to 65,535.
+    pub mtu: u16,
+    /// Ways out. None of them may be a segment too, since what comes in by a segment is judged and what comes in
+    /// by a WAN is the host's business.
+    pub wans: Vec<String>,
+}
+
+/// Why a policy cannot be compiled. No network that `policy check` accepts meets one, but the limit of ranges.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The device's name could mean something else to nft.
+    #[error("'{0}' cannot be used as a device: letters, digits, '.', '_' and '-' only, 15 at most")]
+    Device(String),
+    /// A segment is a WAN or the tunnel.
+    #[error("device {0} is a segment and cannot be an uplink or the tunnel too")]
+    DeviceTwice(String),
+    /// The MTU is below what IPv6 asks for.
+    #[error("a tunnel MTU of {0} is less than the 1280 of RFC 8200")]
+    Mtu(u16),
+    /// Not a number that a mark can hold.
+    #[error("department number {0} is not from 1 to 16777215")]
+    DepartmentNumber(u32),
+    /// Prefix NAT needs equal lengths.
+    #[error("{} and {} cannot be mapped onto each other: families or lengths differ", .0.real, .0.overlay)]
+    UnequalMapping(Mapping),
+    /// Two prefixes of one set overlap.
+    #[error("{one} and {other} overlap in {set}")]
+    Overlap {
+        /// The set.
+        set: String,
+        /// The one that was there.
+        one: Prefix,
+        /// The other.
+        other: Prefix,
+    },
+    /// A rule that no packet could meet, or that contradicts another.
+    #[error("rule of department {} to {}: {why}", .rule.department, .rule.destination)]
+    Rule {
+        /// The rule.
+        rule: Box<Rule>,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// More ranges than the kernel is given.
+    #[error(
+        "{count} port ranges of one family are more than {RANGE_LIMIT}: use single ports, or fewer hosts per service"
+    )]
+    TooManyRanges {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two ranges of one department, destination and protocol.
+    #[error("ports {first}-{last} overlap another range of the same department and destination")]
+    OverlappingRanges {
+        /// First port of the later range.
+        first: u16,
+        /// Last port of the later range.
+        last: u16,
+    },
+}
+
+/// Why a packet was dropped that no department answers for: a counter each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The gateway did not renew its consent.
+    NotAlive,
+    /// The source does not belong where the packet came from.
+    Spoofed,
+    /// An address of the overlay came by a device that is neither tunnel nor segment.
+    Foreign,
+    /// An address of the overlay was about to leave by a device that is neither tunnel nor its segment.
+    Leak,
+    /// Neither from a segment to the tunnel nor the other way round.
+    NotForwarded,
+    /// To the gateway itself, by the tunnel or a segment.
+    Input,
+    /// From the gateway itself, by the tunnel or a segment.
+    Output,
+    /// No state that connection tracking knows, or an error that is none.
+    Invalid,
+    /// The source belongs to no department that is known here.
+    UnknownSource,
+    /// A guardrail was met from a source that belongs to no department that is known here.
+    Guarded,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::NotAlive,
+        Self::Spoofed,
+        Self::Foreign,
+        Self::Leak,
+        Self::NotForwarded,
+        Self::Input,
+        Self::Output,
+        Self::Invalid,
+        Self::UnknownSource,
+        Self::Guarded,
+    ];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotAlive => "not_alive",
+            Self::Spoofed => "spoofed",
+            Self::Foreign => "foreign",
+            Self::Leak => "leak",
+            Self::NotForwarded => "not_forwarded",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Invalid => "invalid",
+            Self::UnknownSource => "unknown_source",
+            Self::Guarded => "guarded",
+        }
+    }
+
+    fn counter(self) -> String {
+        format!("n_{}", self.label())
+    }
+
+    fn counted(counter: &str) -> Option<Self> {
+        let label = counter.strip_prefix("n_")?;
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+}
+
+/// A compiled policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    table: Table,
+    shape: String,
+}
+
+impl Ruleset {
+    /// Compiles a gateway's policy.
+    ///
+    /// # Errors
+    /// [`CompileError`]: nothing is ever compiled in part.
+    pub fn compile(policy: &Policy, devices: &Devices) -> Result<Self, CompileError> {
+        check_devices(policy, devices)?;
+        let mut table = Table { name: TABLE, ..Table::default() };
+        elements::fill(&mut table, policy, devices)?;
+        chains::add(&mut table, &chains::Place { policy, devices });
+        guardrails::add(&mut table, &policy.guardrails);
+        let shape = shape(&table);
+        table.chain(shape.clone(), Vec::new());
+        Ok(Self { table, shape })
+    }
+
+    /// Puts the table in the place of whatever has its name, and of the early drop table. Nothing forbidden passes
+    /// while it happens; of established flows a few packets may be lost. All counters begin anew.
+    pub fn load_all(&self) -> Batch {
+        without_early(batch::replace(&self.table))
+    }
+
+    /// Fills the table in place if one of [this shape](Self::shape) is there, or makes it: nothing leaks and
+    /// nothing is lost. The counters of elements begin anew. Removes the early drop table.
+    pub fn refill(&self) -> Batch {
+        without_early(batch::refill(&self.table))
+    }
+
+    /// The name of an empty chain that stands for all sets' types and all chains' names and hooks: a table that has
+    /// it can be refilled.
+    pub fn shape(&self) -> &str {
+        &self.shape
+    }
+
+    /// Elements in all sets and maps.
+    pub fn len(&self) -> usize {
+        self.table.sets.values().map(|set| set.elements.len()).sum()
+    }
+
+    /// Whether there is no element: never, since the tunnel is one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Turns one loaded ruleset into another, in one transaction. Deletes and adds elements, and refills chains that
+/// changed; never deletes the table unless its shape changed (another role, another version). Empty if they are equal.
+/// Does not renew the alive element.
+pub fn diff(old: &Ruleset, new: &Ruleset) -> Batch {
+    batch::diff(&old.table, &new.table)
+}
+
+/// Keeps the tunnel open for another 30 s.
+pub fn alive(tunnel: &str) -> Batch {
+    alive_for(tunnel, ALIVE_SECONDS)
+}
+
+/// Keeps the tunnel open for so many seconds, 1 or more.
+pub fn alive_for(tunnel: &str, seconds: u32) -> Batch {
+    let mut table = Table { name: TABLE, ..Table::default() };
+    table.declare("s_alive", table::Shape::set(&["ifname"]).expiring());
+    table.insert("s_alive", vec![table::Field::Device(tunnel.to_owned())], table::Value::For(seconds));
+    // Adding an element that is there does not renew it before Linux 6.12, and deleting one that just expired
+    // fails. Flushing does neither.
+    batch::refill_set(&table, "s_alive")
+}
+
+/// A table of its own that drops all that is to be forwarded: for the time before the gateway runs.
+pub fn early_drop() -> Batch {
+    let base = Base { kind: NfChainType::Filter, hook: NfHook::Forward, priority: -300, policy: NfChainPolicy::Drop };
+    let mut table = Table { name: EARLY_TABLE, ..Table::default() };
+    table.chains.insert("c_forward".to_owned(), Chain { base: Some(base), rules: Vec::new() });
+    batch::refill(&table)
+}
+
+/// The device by which a segment is reached: with a VLAN, `DEVICE.VLAN`.
+pub fn segment_device(segment: &Segment) -> String {
+    match segment.vlan {
+        Some(vlan) => format!("{}.{vlan}", segment.device),
+        None => segment.device.clone(),
+    }
+}
+
+fn without_early(load: Batch) -> Batch {
+    let mut batch = Batch::default();
+    batch.remove_table(EARLY_TABLE);
+    batch.then(load)
+}
+
+fn check_devices(policy: &Policy, devices: &Devices) -> Result<(), CompileError> {
+    if devices.mtu < 1280 {
+        return Err(CompileError::Mtu(devices.mtu));
+    }
+    let mut others: Vec<&str> = devices.wans.iter().map(String::as_str).collect();
+    others.extend([devices.tunnel.as_str(), "lo"]);
+    let segments = policy.departments.iter().filter_map(|department| department.segment.as_ref()).map(segment_device);
+    for device in others.iter().map(|&device| device.to_owned()).chain(segments.clone()) {
+        if !is_device(&device) {
+            return Err(CompileError::Device(device));
+        }
+    }
+    match segments.into_iter().find(|segment| others.contains(&segment.as_str())) {
+        Some(twice) => Err(CompileError::DeviceTwice(twice)),
+        None => Ok(()),
+    }
+}
+
+fn is_device(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=15).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])
+}
+
+fn shape(table: &Table) -> String {
+    let sets: Vec<_> = table.sets.iter().map(|(name, set)| (name, &set.shape)).collect();
+    let chains: Vec<_> = table.chains.iter().map(|(name, chain)| (name, chain.base)).collect();
+    let hash = Sha256::digest(format!("{sets:?} {chains:?}"));
+    format!("v_{}", hex::encode(&hash[..8]))
+}
+
+#[cfg(test)]
+mod tests;

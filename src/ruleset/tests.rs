@@ -1,0 +1,194 @@
+//! What is compiled from which policy, and what a change of policy changes.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::bundle::{Agreement, Department, Destination, Guardrail, Match, Policy, Role};
+use crate::net::Interface;
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect(text)
+}
+
+fn devices() -> Devices {
+    Devices { tunnel: "tp0".into(), mtu: 1420, wans: vec!["eth0".into()] }
+}
+
+fn rule(port: u16, agreement: u32) -> Rule {
+    let destination: IpAddr = parse("100.64.1.20");
+    Rule { department: 2, destination, matching: Match::Port { protocol: 6, port }, agreement }
+}
+
+/// An edge at which department 1 stands; department 2 may reach its host .20 by TCP.
+fn edge() -> Policy {
+    let department = |number, name: &str, overlay: &str, segment| Department {
+        number,
+        name: parse(name),
+        site: parse("site"),
+        overlay: vec![parse(overlay)],
+        segment,
+    };
+    let segment = Segment {
+        device: "eth1".into(),
+        vlan: None,
+        gateway: vec![parse::<Interface>("192.168.1.1/24")],
+        via: Vec::new(),
+        mappings: vec![Mapping { real: parse("192.168.1.0/24"), overlay: parse("100.64.1.0/24") }],
+    };
+    Policy {
+        network: parse("connect"),
+        gateway: parse("leeds-1"),
+        site: parse("leeds-1"),
+        role: Role::Edge,
+        overlay: vec![parse("100.64.0.0/10")],
+        management: parse("100.127.0.0/16"),
+        address: parse("100.127.0.2"),
+        allotted: vec![parse("100.64.1.0/24"), parse("100.64.2.0/24")],
+        departments: vec![
+            department(1, "leeds/a", "100.64.1.0/24", Some(segment)),
+            department(2, "york/a", "100.64.2.0/24", None),
+        ],
+        services: Vec::new(),
+        agreements: vec![Agreement {
+            number: 7,
+            id: parse("A-7"),
+            service: 1,
+            from: vec![2],
+            class: parse("routine"),
+            lease_seconds: 259_200,
+        }],
+        rules: vec![rule(443, 7)],
+        shadowed: Vec::new(),
+        guardrails: Vec::new(),
+        routes: Vec::new(),
+    }
+}
+
+fn compiled(policy: &Policy) -> Ruleset {
+    Ruleset::compile(policy, &devices()).expect("it compiles")
+}
+
+fn commands(batch: &Batch) -> Vec<serde_json::Value> {
+    let json = serde_json::to_value(batch).expect("JSON");
+    json["nftables"].as_array().expect("commands").clone()
+}
+
+#[test]
+fn an_equal_policy_changes_nothing() {
+    assert!(diff(&compiled(&edge()), &compiled(&edge())).is_empty());
+}
+
+#[test]
+fn a_new_rule_is_one_element_and_a_changed_one_is_deleted_and_added() {
+    let mut policy = edge();
+    policy.rules = vec![rule(443, 8), rule(444, 7)];
+    let map =
+        |elements| serde_json::json!({"family": "inet", "table": "turnpike", "name": "m_port4", "elem": elements});
+    let key = |port| serde_json::json!({"concat": [0x8000_0002_u32, "100.64.1.20", 6, port]});
+    assert_eq!(
+        commands(&diff(&compiled(&edge()), &compiled(&policy))),
+        [
+            serde_json::json!({"delete": {"element": map(serde_json::json!([key(443)]))}}),
+            serde_json::json!({"add": {"element": map(serde_json::json!([[key(443), 8], [key(444), 7]]))}}),
+        ]
+    );
+}
+
+#[test]
+fn only_the_chains_that_change_are_refilled_and_the_table_is_never_deleted() {
+    let mut policy = edge();
+    policy.guardrails = vec![Guardrail {
+        id: parse("G-1"),
+        from: Vec::new(),
+        to: Destination { prefixes: Vec::new(), ports: vec![Match::Port { protocol: 6, port: 23 }] },
+    }];
+    let batch = diff(&compiled(&edge()), &compiled(&policy));
+    let flushed: Vec<_> = commands(&batch).iter().filter_map(|c| c.pointer("/flush/chain/name").cloned()).collect();
+    assert_eq!(flushed, ["c_guard_back", "c_guard_go"]);
+    assert!(commands(&batch).iter().all(|c| c.pointer("/delete/table").is_none()));
+    let back = diff(&compiled(&policy), &compiled(&edge()));
+    assert!(commands(&back).iter().any(|c| c.pointer("/delete/counter/name") == Some(&"g_G_1".into())));
+}
+
+#[test]
+fn another_role_is_another_shape_and_replaces_the_table() {
+    let relay = Policy { role: Role::Relay, ..edge() };
+    assert_ne!(compiled(&edge()).shape(), compiled(&relay).shape());
+}
+
+#[test]
+fn whoever_loads_removes_the_early_table_first() {
+    for batch in [compiled(&edge()).load_all(), compiled(&edge()).refill()] {
+        let name = |kind: &str, at: usize| commands(&batch)[at].pointer(&format!("/{kind}/table/name")).cloned();
+        assert_eq!((name("add", 0), name("delete", 1)), (Some(EARLY_TABLE.into()), Some(EARLY_TABLE.into())));
+    }
+}
+
+#[test]
+fn a_batch_survives_a_round_trip() {
+    for batch in [compiled(&edge()).load_all(), early_drop(), alive("tp0")] {
+        let json = batch.to_json().expect("JSON");
+        assert_eq!(serde_json::from_str::<Batch>(&json).expect("it reads back"), batch);
+    }
+}
+
+#[test]
+fn devices_that_nft_would_read_as_something_else_are_refused() {
+    for name in ["", "eth*", "@s_alive", "eth0 ", "e\"th", "..", "a-name-of-16-oct", "}; flush ruleset"] {
+        let devices = Devices { tunnel: name.into(), ..devices() };
+        assert_eq!(Ruleset::compile(&edge(), &devices), Err(CompileError::Device(name.into())));
+    }
+    let devices = Devices { wans: vec!["eth1".into()], ..devices() };
+    assert_eq!(Ruleset::compile(&edge(), &devices), Err(CompileError::DeviceTwice("eth1".into())));
+}
+
+#[test]
+fn each_nonsense_is_refused_by_its_own_error() {
+    let refused = |change: &dyn Fn(&mut Policy)| {
+        let mut policy = edge();
+        change(&mut policy);
+        Ruleset::compile(&policy, &devices()).expect_err("a refusal")
+    };
+    assert_eq!(refused(&|p| p.rules[0].department = 1 << 24), CompileError::DepartmentNumber(1 << 24));
+    let overlapping = parse("100.64.1.128/25");
+    assert_eq!(
+        refused(&|p| p.allotted.push(overlapping)),
+        CompileError::Overlap { set: "s_allotted4".into(), one: parse("100.64.1.0/24"), other: overlapping }
+    );
+    assert!(matches!(refused(&|p| p.rules.push(rule(443, 9))), CompileError::Rule { .. }));
+    assert!(matches!(refused(&|p| p.rules[0].agreement = 0), CompileError::Rule { .. }));
+    assert!(matches!(
+        refused(&|p| p.rules[0].matching = Match::Icmp { protocol: 58, kind: 128 }),
+        CompileError::Rule { .. }
+    ));
+    let ranges = |ranges: &[(u16, u16)]| {
+        let matching = |&(first, last)| Match::Ports { protocol: 6, first, last };
+        ranges.iter().map(|range| Rule { matching: matching(range), ..rule(1, 7) }).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused(&|p| p.rules = ranges(&[(1, 10), (10, 20)])),
+        CompileError::OverlappingRanges { first: 10, last: 20 }
+    );
+}
+
+#[test]
+fn more_port_ranges_than_the_kernel_survives_are_refused() {
+    let mut policy = edge();
+    let ranges = |count: u16| -> Vec<Rule> {
+        (1..=count)
+            .map(|at| Rule { matching: Match::Ports { protocol: 6, first: at * 10, last: at * 10 + 5 }, ..rule(1, 7) })
+            .collect()
+    };
+    policy.rules = ranges(5000);
+    assert!(Ruleset::compile(&policy, &devices()).is_ok());
+    policy.rules = ranges(5001);
+    assert_eq!(Ruleset::compile(&policy, &devices()), Err(CompileError::TooManyRanges { count: 5001 }));
+}
+
+#[test]
+fn names_from_people_never_reach_a_rule() {
+    let json = compiled(&edge()).load_all().to_json().expect("JSON");
+    for name in ["leeds", "york", "connect", "A-7", "routine"] {
+        assert!(!json.contains(name), "{name}");
+    }
+}

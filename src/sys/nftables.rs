@@ -1,0 +1,378 @@
+//! The one place that runs nft(8), and that listens to the kernel's nftables events.
+//!
+//! A [`Batch`] is one transaction: it comes into force as a whole or not at all, also if nft is killed half-way.
+//! All calls block; from async code use a blocking thread.
+
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+
+use super::netns::Handle;
+use crate::ruleset::{Batch, FAMILY, Listing, Ruleset, TABLE};
+
+/// nft, in this or another network namespace.
+#[derive(Clone, Debug)]
+pub struct Nft {
+    namespace: Option<Handle>,
+    timeout: Duration,
+}
+
+/// Why nft did not do as asked. The kernel is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NftError {
+    /// There is no nft.
+    #[error("the program nft was not found")]
+    Missing,
+    /// We may not.
+    #[error("the kernel does not let us change nftables: operation not permitted")]
+    NotPermitted,
+    /// It took too long and was killed.
+    #[error("nft did not end within {0:?} and was killed")]
+    TimedOut(Duration),
+    /// nft or the kernel refused the transaction.
+    #[error("nft refused: {0}")]
+    Refused(String),
+    /// Its answer was not what libnftables-json(5) promises.
+    #[error(transparent)]
+    Unreadable(#[from] crate::ruleset::ListingError),
+    /// The operating system refused something else.
+    #[error("{what}: {cause}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// The operating system's answer.
+        cause: String,
+    },
+}
+
+impl NftError {
+    /// What to do about it; empty where nothing can be advised.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing => "install it: apt-get install nftables",
+            Self::NotPermitted => "run as root, or give the process CAP_NET_ADMIN",
+            Self::TimedOut(_) => "the machine is overloaded, or the kernel is busy with another's ruleset",
+            Self::Refused(_) | Self::Unreadable(_) | Self::System { .. } => "",
+        }
+    }
+
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, cause: error.to_string() }
+    }
+}
+
+impl Default for Nft {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Nft {
+    /// nft in the caller's network namespace, killed after 30 s.
+    pub fn new() -> Self {
+        Self { namespace: None, timeout: Duration::from_secs(30) }
+    }
+
+    /// The same in another network namespace.
+    pub fn within(self, namespace: Handle) -> Self {
+        Self { namespace: Some(namespace), ..self }
+    }
+
+    /// The same with another limit of time.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Carries out one transaction. An empty one asks nothing of anybody. Returns nft's process id, by which
+    /// [`Change::by`] tells our own changes from others'; 0 for an empty one.
+    ///
+    /// # Errors
+    /// [`NftError`].
+    pub fn apply(&self, batch: &Batch) -> Result<u32, NftError> {
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let json = batch.to_json().map_err(|error| NftError::Refused(error.to_string()))?;
+        self.run(&["-j", "-f", "-"], &json).map(|(pid, _)| pid)
+    }
+
+    /// Loads a ruleset whatever is there: in place if our table has its shape, else in the table's place.
+    ///
+    /// # Errors
+    /// [`NftError`].
+    pub fn load(&self, ruleset: &Ruleset) -> Result<u32, NftError> {
+        let fits = match self.list(&["-t"]) {
+            Ok(listing) => listing.has_chain(ruleset.shape()),
+            Err(NftError::Refused(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if fits {
+            match self.apply(&ruleset.refill()) {
+                Err(NftError::Refused(_)) => {}
+                done => return done,
+            }
+        }
+        self.apply(&ruleset.load_all())
+    }
+
+    /// Our table as it is: counters and fingerprint.
+    ///
+    /// # Errors
+    /// [`NftError`]; [`NftError::Refused`] if there is no such table.
+    pub fn listing(&self) -> Result<Listing, NftError> {
+        self.list(&[])
+    }
+
+    /// Listens to changes of any table in this namespace.
+    ///
+    /// # Errors
+    /// [`NftError::System`].
+    pub fn watch(&self) -> Result<Watch, NftError> {
+        let opened = match &self.namespace {
+            Some(namespace) => namespace.enter(Watch::open).and_then(|watch| watch),
+            None => Watch::open(),
+        };
+        opened.map_err(NftError::system("listening to nftables' events"))
+    }
+
+    fn list(&self, options: &[&str]) -> Result<Listing, NftError> {
+        let arguments = [&["-j"], options, &["list", "table", FAMILY, TABLE]].concat();
+        let (_, json) = self.run(&arguments, "")?;
+        Ok(Listing::parse(&json)?)
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Result<(u32, String), NftError> {
+        let mut command = Command::new("nft");
+        command.args(arguments).env("LC_ALL", "C").env("PATH", search_path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(namespace) = &self.namespace {
+            namespace.within(&mut command);
+        }
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NftError::Missing,
+            io::ErrorKind::PermissionDenied => NftError::NotPermitted,
+            _ => NftError::system("starting nft")(error),
+        })?;
+        let pid = child.id();
+        let (status, output, complaint) = converse(&mut child, input, self.timeout)?;
+        if status.success() {
+            return Ok((pid, output));
+        }
+        if complaint.contains("Operation not permitted") {
+            return Err(NftError::NotPermitted);
+        }
+        let complaint = complaint.trim();
+        Err(NftError::Refused(if complaint.is_empty() { status.to_string() } else { complaint.to_owned() }))
+    }
+}
+
+/// nft lives in /usr/sbin, which the search path of people other than root lacks.
+fn search_path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
+}
+
+/// Writes and reads at once, so that no full pipe holds up the other side; kills the child when its time is up.
+fn converse(child: &mut Child, input: &str, timeout: Duration) -> Result<(ExitStatus, String, String), NftError> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || match stdin {
+            // A child that ended before it read all has said why on stderr.
+            Some(mut stdin) => stdin.write_all(input.as_bytes()).is_ok(),
+            None => false,
+        });
+        let output = scope.spawn(move || read(stdout));
+        let complaint = scope.spawn(move || read(stderr));
+        let status = wait(child, timeout)?;
+        let joined = |text: thread::ScopedJoinHandle<'_, io::Result<String>>| match text.join() {
+            Ok(text) => text.map_err(NftError::system("reading nft's answer")),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let (output, complaint) = (joined(output)?, joined(complaint)?);
+        match writer.join() {
+            Ok(true) => Ok((status, output, complaint)),
+            Ok(false) if status.success() => Err(NftError::Refused("it did not read the whole transaction".to_owned())),
+            Ok(false) => Ok((status, output, complaint)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn read(from: Option<impl Read>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        from.read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn wait(child: &mut Child, timeout: Duration) -> Result<ExitStatus, NftError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(status) = child.try_wait().map_err(NftError::system("waiting for nft"))? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            child.kill().and_then(|()| child.wait()).map_err(NftError::system("killing nft"))?;
+            return Err(NftError::TimedOut(timeout));
+        }
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A change of the ruleset of this network namespace, by whomever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One transaction.
+    Generation {
+        /// The ruleset's generation after it.
+        number: u32,
+        /// The process id of who made it, as the first process id namespace sees it; 0 if the kernel does not tell.
+        by: u32,
+        /// That process's name.
+        name: String,
+    },
+    /// More than the socket could hold: who made them is not known.
+    Lost,
+}
+
+/// A socket that hears of each transaction of this network namespace (NFNLGRP_NFTABLES, NFT_MSG_NEWGEN).
+/// Readable when there is something to [`read`](Self::read).
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+const NFNLGRP_NFTABLES: u32 = 7;
+const NFNL_SUBSYS_NFTABLES: u8 = 10;
+const NFT_MSG_NEWGEN: u8 = 15;
+const NFTA_GEN_ID: u16 = 1;
+const NFTA_GEN_PROC_PID: u16 = 2;
+const NFTA_GEN_PROC_NAME: u16 = 3;
+
+impl Watch {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        // One message per element comes before the one that we want.
+        socket.set_rx_buf_sz(4 * 1024 * 1024_u32)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(NFNLGRP_NFTABLES)?;
+        socket.set_non_blocking(true)?;
+        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024) })
+    }
+
+    /// The changes that are known by now; none if nothing happened. Never blocks.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`, except that there is nothing and that there was too much.
+    pub fn read(&mut self) -> io::Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => changes.extend(generations(&self.buffer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changes),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changes.push(Change::Lost),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for changes, at most `timeout`; none if it passes.
+    ///
+    /// # Errors
+    /// Those of `poll(2)` and [`read`](Self::read).
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<Vec<Change>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let changes = self.read()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !changes.is_empty() || left.is_zero() {
+                return Ok(changes);
+            }
+            poll(&self.socket, left)?;
+        }
+    }
+}
+
+fn poll(socket: &Socket, timeout: Duration) -> io::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout};
+    use std::os::fd::AsFd as _;
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    match nix::poll::poll(&mut ready, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The generations told of in a datagram: `nlmsghdr` (netlink(7)), `nfgenmsg`, attributes.
+fn generations(mut datagram: &[u8]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    while let Some((header, _)) = datagram.split_first_chunk::<16>() {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(message) = datagram.get(16..length) else { break };
+        let kind = u16::from_ne_bytes([header[4], header[5]]).to_be_bytes();
+        if kind == [NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN] {
+            changes.push(generation(message.get(4..).unwrap_or_default()));
+        }
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    changes
+}
+
+fn generation(mut attributes: &[u8]) -> Change {
+    let (mut number, mut by, mut name) = (0, 0, String::new());
+    while let Some((header, _)) = attributes.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let Some(value) = attributes.get(4..length) else { break };
+        let integer = || value.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        match u16::from_ne_bytes([header[2], header[3]]) {
+            NFTA_GEN_ID => number = integer(),
+            NFTA_GEN_PROC_PID => by = integer(),
+            NFTA_GEN_PROC_NAME => name = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
+            _ => {}
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Change::Generation { number, by, name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_read_with_who_made_it() {
+        let mut message = vec![52, 0, 0, 0, 15, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        message.extend([8, 0, 1, 0, 0, 0, 0, 7, 8, 0, 2, 0, 0, 0, 1, 2]);
+        message.extend([16, 0, 3, 0]);
+        message.extend(b"nft\0\0\0\0\0\0\0\0\0");
+        let change = Change::Generation { number: 7, by: 258, name: "nft".to_owned() };
+        assert_eq!(generations(&message), std::slice::from_ref(&change));
+        let twice = [message.clone(), message.clone()].concat();
+        assert_eq!(generations(&twice), [change.clone(), change]);
+    }
+
+    #[test]
+    fn no_datagram_however_short_or_wrong_is_more_than_ignored() {
+        let message: Vec<u8> = (0..=255).collect();
+        for length in 0..message.len() {
+            assert!(generations(&message[..length]).is_empty());
+        }
+        assert!(generations(&[0; 64]).is_empty());
+    }
+}
