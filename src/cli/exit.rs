@@ -28,6 +28,25 @@ pub enum Exit {
     NoPermission = 77,
 }
 
+impl Exit {
+    /// The exit with this code, such as another process of ours gave it.
+    pub(super) fn of(code: u8) -> Option<Self> {
+        let all = [
+            Self::Fine,
+            Self::Invalid,
+            Self::TestFailed,
+            Self::Differences,
+            Self::ConsentMissing,
+            Self::RolledBack,
+            Self::Usage,
+            Self::Unavailable,
+            Self::Internal,
+            Self::NoPermission,
+        ];
+        all.into_iter().find(|exit| *exit as u8 == code)
+    }
+}
+
 impl Termination for Exit {
     fn report(self) -> ExitCode {
         ExitCode::from(self as u8)

@@ -8,6 +8,7 @@ mod findings;
 mod output;
 mod pages;
 mod policy;
+mod tunnel;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +30,8 @@ enum Command {
     Policy(policy::Policy),
     /// Terms, keys and consents of agreements.
     Agreement(agreement::Agreements),
+    /// Serve a plain WireGuard interface for wg(8) and wg-quick(8), as wireguard-go does.
+    Tunnel(tunnel::Tunnel),
     /// Print a shell's completions.
     Completions(pages::Completions),
     /// Write the man pages.
@@ -37,7 +40,7 @@ enum Command {
 
 /// Parses the arguments and runs what they ask; never panics on them.
 pub fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(tunnel::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
@@ -54,5 +57,6 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Agreement(arguments) => agreement::run(&arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),
+        Command::Tunnel(arguments) => tunnel::tunnel(&arguments),
     }
 }

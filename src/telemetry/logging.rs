@@ -17,7 +17,12 @@ pub enum Format {
 /// Starts the log. `RUST_LOG` chooses what is logged; without it, everything from `info` up. A second call does
 /// nothing, so that tests may call it.
 pub fn start(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    start_from("info", format);
+}
+
+/// As [`start`], but without `RUST_LOG` the log has everything from `level` up: `debug`, `info`, `error`, `off`.
+pub fn start_from(level: &str, format: Format) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match format {
         Format::Human => builder.with_ansi(false).try_init(),

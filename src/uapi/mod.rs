@@ -12,6 +12,7 @@
 
 mod change;
 mod config;
+mod interface;
 mod reader;
 mod refusal;
 mod server;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use change::{AllowedChange, Change, PeerChange, ZoneLookup};
 pub use config::{Config, Peer, SOCKET};
+pub use interface::Interface;
 pub use reader::{LINE_LIMIT, REQUEST_LIMIT, Reader, Request};
 pub use refusal::{Refusal, Section};
 pub use server::{Answer, CLIENTS, Server};
