@@ -1,7 +1,7 @@
 //! From the resolved definition to one [`Policy`] per gateway: pure and deterministic.
 //!
 //! ```text
-//!  agreements in force ─▶ grants        (consumer, service), not within one gateway
+//!  agreements in force ─▶ grants        (consumer, service)
 //!                          │
 //!                          ├─ all of them at a hub, at an edge those that begin or end there
 //!                          ▼
@@ -182,7 +182,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Everything that agreements in force allow, except between two segments of one gateway.
+/// Everything that agreements in force allow.
 fn grants(model: &Model) -> Vec<Grant<'_>> {
     let departments: BTreeMap<&Qualified, &model::Department> =
         model.departments.iter().map(|d| (&d.name, d)).collect();
@@ -192,12 +192,7 @@ fn grants(model: &Model) -> Vec<Grant<'_>> {
         let Some(&service) = services.get(&agreement.service) else { continue };
         let Some(&provider) = departments.get(&service.department) else { continue };
         let consumers = agreement.from.iter().filter_map(|name| departments.get(name).copied());
-        grants.extend(consumers.filter(|consumer| consumer.at != provider.at).map(|consumer| Grant {
-            agreement,
-            consumer,
-            provider,
-            service,
-        }));
+        grants.extend(consumers.map(|consumer| Grant { agreement, consumer, provider, service }));
     }
     grants
 }

@@ -122,12 +122,16 @@ fn service(department: &Department) -> Service {
 }
 
 pub(crate) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement {
+    // As `resolve` has it: what stands at the provider's own gateway is set apart.
+    let home = |text: &str| if text.starts_with("leeds/") { "leeds" } else { text }.to_owned();
+    let provider = service.replace("/s", "/");
+    let (apart, from): (Vec<&str>, Vec<&str>) = from.iter().partition(|consumer| home(consumer) == home(&provider));
     Agreement {
         number,
         id: format!("A-{number}").parse().expect("an id"),
         service: qualified(service),
-        from: from.iter().map(|text| qualified(text)).collect(),
-        apart: Vec::new(),
+        from: from.into_iter().map(qualified).collect(),
+        apart: apart.into_iter().map(qualified).collect(),
         councils: Vec::new(),
         class: name("routine"),
         not_before: None,

@@ -1,5 +1,6 @@
 //! `turnpike bundle`: what each gateway is told.
 
+mod build;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -16,6 +17,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compile the definition and sign one bundle per gateway.
+    Build(build::Build),
     /// Print what is inside a bundle, and whether it is genuine.
     Show(show::Show),
 }
@@ -23,6 +26,7 @@ enum Command {
 /// Runs what the arguments ask.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
+        Command::Build(arguments) => build::run(arguments),
         Command::Show(arguments) => show::run(arguments),
     }
 }
