@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 3),
     ("http", 3),
     ("dataplane", 4),
+    ("controller", 5),
     ("gateway", 5),
     ("uapi", 5),
     ("lab", 5),
