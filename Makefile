@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock lint bench mutants fuzz soak install clean
+.PHONY: help lab test test-clock lint advisories bench mutants fuzz soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +22,18 @@ test: ## everything that must hold: lints, unit tests, and scenarios in network 
 test-clock: ## the tunnel's time limits of 90, 120, 180 and 540 s, on a clock that the test advances
 	$(CARGO) test --locked --features mock-clock --test clock --target-dir target/clock
 
-lint: ## formatting, lints, documentation; licences and advisories where cargo-deny is installed
+lint: ## formatting, lints, documentation; licences where cargo-deny is installed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check licenses bans sources; \
 	else echo "SKIP cargo deny: install it with 'cargo install --locked cargo-deny'"; fi
 
+advisories: ## known vulnerabilities in dependencies (fetches the RustSec database; needs cargo-deny)
+	$(CARGO) deny --locked check advisories
+
 bench: ## criterion benchmarks of the pure parts
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench pure
 
 mutants: ## break each rule of tests/mutants on purpose and see that its test notices
 	@scripts/mutants

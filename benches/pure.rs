@@ -1,0 +1,106 @@
+//! What the pure parts cost, without descriptors: `make bench`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use jiff::Timestamp;
+use turnpike::cli::definition;
+use turnpike::identity::PrivateKey;
+use turnpike::net::{Prefix, Protocol};
+use turnpike::policy::{self, Aim, Evaluator, Flow};
+use turnpike::tunnel::peer::{Consumed, Engine};
+use turnpike::tunnel::{Identity, Routes, SiteSlot};
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const MTU: usize = 1420;
+
+/// Two ends with a session.
+fn pair() -> (Engine, Engine) {
+    let keys = [PrivateKey::generate().expect("entropy"), PrivateKey::generate().expect("entropy")];
+    let identities = [Identity::new(&keys[0]), Identity::new(&keys[1])];
+    let mut left = Engine::new(&identities[0], &keys[1].public(), None, 1);
+    let mut right = Engine::new(&identities[1], &keys[0].public(), None, 2);
+    let (mut there, mut back, mut confirm) = ([0; 2048], [0; 2048], [0; 2048]);
+    let sent = left.initiate(&mut there).expect("room").expect("an initiation");
+    let Ok(Consumed::Answered(answer)) = right.consume(PEER, &there[..sent], &mut back) else { panic!("no answer") };
+    let Ok(Consumed::Established(last)) = left.consume(PEER, &back[..answer], &mut confirm) else {
+        panic!("no session")
+    };
+    right.open(PEER, &confirm[..last], &mut there).expect("the confirmation");
+    (left, right)
+}
+
+/// An IPv4 packet of `length` octets.
+fn packet(length: usize) -> Vec<u8> {
+    let mut packet = vec![0; length + 16];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&u16::try_from(length).expect("a packet").to_be_bytes());
+    packet
+}
+
+fn cipher(criterion: &mut Criterion) {
+    for length in [64, MTU] {
+        let mut group = criterion.benchmark_group(format!("cipher/{length}"));
+        group.throughput(Throughput::Bytes(u64::try_from(length).expect("a length")));
+        let (mut left, mut right) = pair();
+        let (mut room, mut sealed, mut opened) = (packet(length), vec![0; 65_536], vec![0; 65_536]);
+        group.bench_function("seal", |bencher| {
+            bencher.iter(|| black_box(left.seal(&mut room, length, MTU, &mut sealed)).expect("sealed"));
+        });
+        group.bench_function("open", |bencher| {
+            bencher.iter_batched(
+                || left.seal(&mut room, length, MTU, &mut sealed).map(|sent| sealed[..sent].to_vec()).expect("sealed"),
+                |datagram| black_box(right.open(PEER, &datagram, &mut opened)).expect("opened"),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+fn routes(criterion: &mut Criterion) {
+    let prefixes = || {
+        (0..130_560_u32).map(|number| {
+            let address = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number * 64));
+            (Prefix::new(address, 26).expect("a prefix"), SiteSlot(usize::try_from(number % 388).expect("a slot")))
+        })
+    };
+    let table = Routes::build(prefixes()).expect("no prefix twice");
+    let mut at = 0_u32;
+    criterion.bench_function("routes/owner among 130,560", |bencher| {
+        bencher.iter(|| {
+            at = at.wrapping_add(2_654_435_761) & 0x007f_ffff;
+            black_box(table.owner(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + at))))
+        });
+    });
+    let mut group = criterion.benchmark_group("routes");
+    group.sample_size(10);
+    group.bench_function("build 130,560", |bencher| {
+        bencher.iter(|| Routes::build(prefixes()).expect("no prefix twice"))
+    });
+}
+
+fn definition(criterion: &mut Criterion) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/three-councils");
+    let files = definition::read(&folder).expect("the example");
+    let at: Timestamp = "2026-06-01T09:00:00Z".parse().expect("a time");
+    criterion
+        .bench_function("policy/resolve the example", |bencher| bencher.iter(|| files.resolve(at).expect("it holds")));
+    let model = files.resolve(at).expect("it holds").model;
+    criterion.bench_function("policy/compile the example", |bencher| bencher.iter(|| policy::compile(&model)));
+    let evaluator = Evaluator::new(&model);
+    let hosts: BTreeMap<_, _> = model.departments.iter().map(|d| (&d.name, d.mappings[0].overlay)).collect();
+    let flow = Flow {
+        source: hosts.values().next().expect("a department").address(),
+        destination: hosts.values().last().expect("a department").address(),
+        protocol: Protocol::TCP,
+        aim: Aim::Port(443),
+    };
+    criterion
+        .bench_function("policy/evaluate", |bencher| bencher.iter(|| black_box(evaluator.evaluate(black_box(&flow)))));
+}
+
+criterion_group!(pure, cipher, routes, definition);
+criterion_main!(pure);
