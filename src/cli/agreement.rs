@@ -11,7 +11,7 @@ use serde::Serialize;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::definition::{self, Folder};
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::identity::{Id, KeyError, Name, Signer};
 use crate::policy::model::{Agreement, Model, Void};
 use crate::policy::{self, Terms};
@@ -120,7 +120,7 @@ pub fn run(arguments: &Agreements) -> Result<Exit, Failure> {
 
 fn terms(arguments: &One) -> Result<Exit, Failure> {
     let (_, _, terms) = terms_of(&arguments.dir, &arguments.id)?;
-    println!("{}\n{}", terms.json(), terms.hash());
+    output::print(&format!("{}\n{}\n", terms.json(), terms.hash()))?;
     Ok(Exit::Fine)
 }
 
@@ -152,7 +152,7 @@ fn keygen(arguments: &Keygen) -> Result<Exit, Failure> {
     })?;
     let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| definition::unwritable(path, &error))?;
-    println!("{}", signer.verifier());
+    output::print(&format!("{}\n", signer.verifier()))?;
     Ok(Exit::Fine)
 }
 
@@ -180,7 +180,7 @@ fn sign(arguments: &Sign) -> Result<Exit, Failure> {
     let text = folder.files.get(&file).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
     let signed = with_consent(text, &council, &arguments.by, &terms, &signer, Timestamp::now())?;
     definition::replace(&arguments.dir.join(&file), &signed)?;
-    println!("council '{council}' has consented to {id}: {}", terms.hash());
+    output::print(&format!("council '{council}' has consented to {id}: {}\n", terms.hash()))?;
     Ok(Exit::Fine)
 }
 
@@ -244,21 +244,11 @@ fn list(arguments: &List) -> Result<Exit, Failure> {
     let model = model_of(&arguments.dir, arguments.at)?;
     let standings: Vec<_> = model.agreements.iter().map(|agreement| Standing::of(&model, agreement)).collect();
     if arguments.json {
-        print_json(&standings);
+        output::print_json(&standings)?;
     } else {
-        for standing in &standings {
-            println!(
-                "{:<12} {:<10} {} ← {}",
-                standing.id,
-                standing.standing,
-                standing.service,
-                standing.from.join(", ")
-            );
-            for reason in &standing.reasons {
-                println!("{:<12} {:<10} {reason}", "", "");
-            }
-        }
-        println!("{} agreements as of {}", standings.len(), model.at);
+        let rows = standings.iter().map(Standing::row);
+        let table = output::table(["agreement", "standing", "service", "from", "because"], rows);
+        output::print(&format!("{table}{} agreements as of {}\n", standings.len(), model.at))?;
     }
     Ok(exit_of(&model.agreements))
 }
@@ -269,9 +259,9 @@ fn show(arguments: &Show) -> Result<Exit, Failure> {
     let agreement = found.ok_or_else(|| no_agreement(&arguments.id))?;
     let standing = Standing::of(&model, agreement);
     if arguments.json {
-        print_json(&standing);
+        output::print_json(&standing)?;
     } else {
-        standing.print(model.at);
+        output::print(&standing.text(model.at))?;
     }
     Ok(exit_of(std::slice::from_ref(agreement)))
 }
@@ -284,11 +274,6 @@ fn exit_of(agreements: &[Agreement]) -> Exit {
     let missing = |void: &Void| matches!(void, Void::ConsentMissing(_));
     let any = agreements.iter().flat_map(|agreement| &agreement.void).any(missing);
     if any { Exit::ConsentMissing } else { Exit::Fine }
-}
-
-fn print_json<T: Serialize>(value: &T) {
-    // Texts alone: there is nothing that the encoder could refuse.
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// An agreement for people and machines.
@@ -339,26 +324,33 @@ impl Standing {
         }
     }
 
-    fn print(&self, at: Timestamp) {
-        println!("agreement {} (number {}): {} as of {at}", self.id, self.number, self.standing);
+    fn row(&self) -> [String; 5] {
+        let reasons = self.reasons.join("; ");
+        [self.id.clone(), self.standing.to_owned(), self.service.clone(), self.from.join(", "), reasons]
+    }
+
+    fn text(&self, at: Timestamp) -> String {
+        let mut lines = vec![format!("agreement {} (number {}): {} as of {at}", self.id, self.number, self.standing)];
+        let mut line = |title: &str, text: String| lines.push(format!("  {title:<12}{text}"));
         for reason in &self.reasons {
-            println!("  because     {reason}");
+            line("because", reason.clone());
         }
-        println!("  service     {} ({} at {})", self.service, self.ports.join(", "), self.hosts.join(", "));
-        println!("  from        {}", self.from.join(", "));
+        line("service", format!("{} ({} at {})", self.service, self.ports.join(", "), self.hosts.join(", ")));
+        line("from", self.from.join(", "));
         if !self.apart.is_empty() {
-            println!("  not yet for {}", self.apart.join(", "));
+            line("not yet for", self.apart.join(", "));
         }
-        println!("  class       {}", self.class);
+        line("class", self.class.clone());
         let open = || "open".to_owned();
         let (begin, end) = (self.not_before.clone().unwrap_or_else(open), self.not_after.clone().unwrap_or_else(open));
-        println!("  time        {begin} to {end}");
+        line("time", format!("{begin} to {end}"));
         if let Some(reference) = &self.reference {
-            println!("  reference   {}", policy::printable(reference));
+            line("reference", policy::printable(reference));
         }
         for consent in &self.consents {
-            println!("  consent     {}: {}", consent.council, if consent.given { "given" } else { "MISSING" });
+            line("consent", format!("{}: {}", consent.council, if consent.given { "given" } else { "MISSING" }));
         }
+        lines.join("\n") + "\n"
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::{Failure, output};
 use crate::policy::{Files, Finding, Origin, printable};
 
 /// A finding in JSON.
@@ -19,8 +20,8 @@ struct Json<'a> {
     help: Option<&'a str>,
 }
 
-/// An array of objects, one per finding.
-pub(super) fn json(findings: &[Finding]) -> String {
+/// Prints an array of objects, one per finding.
+pub(super) fn print_json(findings: &[Finding]) -> Result<(), Failure> {
     let objects: Vec<_> = findings
         .iter()
         .map(|finding| Json {
@@ -33,8 +34,7 @@ pub(super) fn json(findings: &[Finding]) -> String {
             help: finding.help.as_deref(),
         })
         .collect();
-    // Texts and numbers alone: there is nothing that the encoder could refuse.
-    serde_json::to_string_pretty(&objects).unwrap_or_default()
+    output::print_json(&objects)
 }
 
 /// Every finding with its place, its line and what to do, in the form of rustc's messages.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::definition::{self, Folder};
-use super::{Exit, Failure, findings};
+use super::{Exit, Failure, findings, output};
 use crate::policy::cases::{self, Case, Outcome};
 use crate::policy::model::{Model, Void};
 use crate::policy::{self, Aim, Code, Finding, Flow, Verdict};
@@ -87,16 +87,16 @@ fn check(arguments: &Check) -> Result<Exit, Failure> {
     let resolved = match folder.resolve(arguments.at.unwrap_or_else(Timestamp::now)) {
         Ok(resolved) => resolved,
         Err(found) if arguments.json => {
-            println!("{}", findings::json(&found));
+            findings::print_json(&found)?;
             return Ok(Exit::Invalid);
         }
         Err(found) => return Err(folder.failure(&found)),
     };
     if arguments.json {
-        println!("{}", findings::json(&resolved.warnings));
+        findings::print_json(&resolved.warnings)?;
     } else {
         eprint!("{}", findings::render(&resolved.warnings, &folder.files, &folder.path));
-        println!("{}", summary(&resolved.model, &resolved.warnings));
+        output::print(&summary(&resolved.model, &resolved.warnings))?;
     }
     let missing = resolved.warnings.iter().any(|warning| warning.code == Code::ConsentMissing);
     Ok(if arguments.strict && missing { Exit::ConsentMissing } else { Exit::Fine })
@@ -108,7 +108,7 @@ fn summary(model: &Model, warnings: &[Finding]) -> String {
     let ended = model.agreements.iter().filter(|agreement| agreement.void.iter().any(ended)).count();
     format!(
         "network '{}' holds as of {}: {} councils, {} departments, {} services, {} of {} agreements in force \
-         ({ended} ended), {} warnings",
+         ({ended} ended), {} warnings\n",
         model.network,
         model.at,
         model.councils.len(),
@@ -125,12 +125,12 @@ fn allot(arguments: &Allot) -> Result<Exit, Failure> {
     let given = folder.whole().and_then(|()| policy::allot(&folder.files));
     let text = given.map_err(|found| folder.failure(&found))?;
     if folder.files.get("allotted.toml") == Some(text.as_bytes()) {
-        println!("allotted.toml is complete");
+        output::print("allotted.toml is complete\n")?;
         return Ok(Exit::Fine);
     }
     let path = arguments.dir.join("allotted.toml");
     definition::replace(&path, &text)?;
-    println!("{} written: commit it with the definition", path.display());
+    output::print(&format!("{} written: commit it with the definition\n", path.display()))?;
     Ok(Exit::Fine)
 }
 
@@ -142,22 +142,23 @@ fn test(arguments: &Test) -> Result<Exit, Failure> {
     let outcomes = cases::run(&resolved.model, &resolved.cases, arguments.at);
     let told: Vec<_> = resolved.cases.iter().zip(&outcomes).collect();
     if arguments.json {
-        println!("{}", json(&resolved.model, &told));
+        output::print_json(&json(&resolved.model, &told))?;
     } else {
-        print(&resolved.model, &told, &folder);
+        print(&resolved.model, &told, &folder)?;
     }
     Ok(if outcomes.iter().all(|outcome| outcome.passed) { Exit::Fine } else { Exit::TestFailed })
 }
 
-fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) {
+fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) -> Result<(), Failure> {
+    let mut text = String::new();
     for (case, outcome) in told {
         let mark = if outcome.passed { "ok    " } else { "FAILED" };
         let what = format!("{} → {}{}", case.from, case.to, port(case));
-        println!("{mark} {} {what}: {}", expected(case.allow), seen(model, outcome));
+        text.push_str(&format!("{mark} {:<5} {what}: {}\n", expected(case.allow), seen(model, outcome)));
         if !outcome.passed {
             let origin = &case.origin;
             let place = folder.path.join(&origin.file);
-            eprintln!("error: test failed as of {}: {what}", outcome.at);
+            eprintln!("error: the test {what} failed as of {}: expected {}", outcome.at, expected(case.allow));
             eprintln!("  --> {}:{}:{}", place.display(), origin.line, origin.column);
             if let Some(why) = &case.why {
                 eprintln!("  = why: {}", policy::printable(why));
@@ -165,7 +166,7 @@ fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) {
         }
     }
     let failed = told.iter().filter(|(_, outcome)| !outcome.passed).count();
-    println!("{} tests, {failed} failed", told.len());
+    output::print(&format!("{text}{} tests, {failed} failed\n", told.len()))
 }
 
 fn port(case: &Case) -> String {
@@ -222,9 +223,8 @@ struct Json<'a> {
     why: Option<&'a str>,
 }
 
-fn json(model: &Model, told: &[(&Case, &Outcome)]) -> String {
-    let objects: Vec<_> = told
-        .iter()
+fn json<'a>(model: &Model, told: &[(&'a Case, &Outcome)]) -> Vec<Json<'a>> {
+    told.iter()
         .map(|(case, outcome)| {
             let (agreement, reason) = match &outcome.witness {
                 Some((_, Verdict::Allow { agreement })) => (Some(id_of(model, *agreement)), None),
@@ -246,7 +246,5 @@ fn json(model: &Model, told: &[(&Case, &Outcome)]) -> String {
                 why: case.why.as_deref(),
             }
         })
-        .collect();
-    // Texts and numbers alone: there is nothing that the encoder could refuse.
-    serde_json::to_string_pretty(&objects).unwrap_or_default()
+        .collect()
 }

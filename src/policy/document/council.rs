@@ -59,8 +59,7 @@ pub(in crate::policy) struct Edge {
 pub(in crate::policy) struct Uplink {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) device: Text,
-    #[serde(default)]
-    pub(in crate::policy) metered: bool,
+    pub(in crate::policy) metered: Option<Spanned<bool>>,
     pub(in crate::policy) priority: Option<Spanned<i64>>,
     pub(in crate::policy) sla: Option<Text>,
     pub(in crate::policy) rate: Option<Spanned<Rate>>,

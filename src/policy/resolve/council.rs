@@ -121,8 +121,21 @@ impl Draft {
         {
             reader.error(rate.span(), Code::BadValue, "a rate is a number and a unit, such as 80mbit");
         }
+        let later = [
+            ("metered", uplink.metered.as_ref().map(Spanned::span)),
+            ("priority", uplink.priority.as_ref().map(Spanned::span)),
+            ("sla", uplink.sla.as_ref().map(Spanned::span)),
+            ("rate", uplink.rate.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in later {
+            if let Some(span) = span {
+                let message = format!("'{key}' has no effect in this version");
+                reader.warning(span, Code::Unsupported, message).advise("every uplink is used as it comes");
+            }
+        }
         let (name, device) = (reader.name(&uplink.name), reader.device(&uplink.device));
-        Some(model::Uplink { name: name?, device: device?, metered: uplink.metered, priority: priority? })
+        let metered = uplink.metered.as_ref().is_some_and(|metered| *metered.get_ref());
+        Some(model::Uplink { name: name?, device: device?, metered, priority: priority? })
     }
 }
 

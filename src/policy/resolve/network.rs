@@ -106,6 +106,9 @@ impl Draft {
     fn sla(&mut self, source: &Source, sla: &Spanned<Sla>) {
         let mut reader = Reader { source, report: &mut self.report };
         let written = sla.get_ref();
+        reader
+            .warning(sla.span(), Code::Unsupported, "[[sla]] has no effect in this version")
+            .advise("uplinks are not judged by it yet");
         let percent = written.loss_percent.as_ref();
         for (value, most) in [(&written.rtt_ms, f64::MAX), (&written.jitter_ms, f64::MAX)]
             .into_iter()
