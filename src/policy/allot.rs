@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use jiff::Timestamp;
-
 use super::allotted::{Allotted, Given, MOST_DEPARTMENTS, link_names};
 use super::finding::{Code, Finding, Report};
 use super::resolve::{self, Draft};
@@ -15,9 +13,9 @@ use crate::net::{Family, Prefix};
 /// the order of names what it lacks. Equal to the old one if it lacks nothing.
 ///
 /// # Errors
-/// All findings if the definition does not hold otherwise, or if numbers, addresses or prefixes have run out.
+/// All errors if the definition does not hold otherwise, or if numbers, addresses or prefixes have run out.
 pub fn allot(files: &Files) -> Result<String, Vec<Finding>> {
-    let mut draft = resolve::draft(files, Timestamp::UNIX_EPOCH)?;
+    let mut draft = resolve::timeless(files)?;
     let mut report = Report::default();
     let before = draft.allotted.clone();
     number_all(&mut draft, &mut report);

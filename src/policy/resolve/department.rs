@@ -127,6 +127,7 @@ impl Draft {
             let Some(overlay) = overlay.get(family) else {
                 let message = format!("the real prefix {real} has no overlay prefix of its family");
                 reader.error(real.span(), Code::Family, message).advise("name one for each, or leave 'overlay' out");
+                self.unmapped.entry(name.clone()).or_default().push(*real.get_ref());
                 continue;
             };
             mappings.push(Mapping { real: *real.get_ref(), overlay: *overlay.get_ref() });

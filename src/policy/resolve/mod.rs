@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use super::allotted::Allotted;
 use super::cases::Case;
 use super::document::{self, Documents};
-use super::finding::{Code, Finding, Report};
+use super::finding::{Code, Finding, Report, Severity};
 use super::model::{
     Agreement, Class, Council, CouncilSigner, Department, Edge, Guardrail, Hub, Model, Origin, Service,
 };
@@ -65,17 +65,17 @@ pub fn resolve(files: &Files, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
 /// Resolves what needs no numbers: for terms and consents, which come before allotment.
 ///
 /// # Errors
-/// All findings, warnings among them, if at least one is an error.
+/// All errors.
 pub fn terms(files: &Files) -> Result<BTreeMap<Id, Terms>, Vec<Finding>> {
-    Ok(draft(files, Timestamp::UNIX_EPOCH)?.terms)
+    Ok(timeless(files)?.terms)
 }
 
 /// Who may consent for a council; nobody, if there is no such council.
 ///
 /// # Errors
-/// All findings, warnings among them, if at least one is an error.
+/// All errors.
 pub fn signers(files: &Files, council: &Name) -> Result<Vec<CouncilSigner>, Vec<Finding>> {
-    let councils = draft(files, Timestamp::UNIX_EPOCH)?.councils;
+    let councils = timeless(files)?.councils;
     let found = councils.into_iter().find(|known| known.name == *council);
     Ok(found.map(|council| council.signers).unwrap_or_default())
 }
@@ -123,8 +123,16 @@ struct Names {
     tags: BTreeSet<Name>,
 }
 
+/// A draft where no instant matters, so that warnings, which depend on one, are not told.
+pub(super) fn timeless(files: &Files) -> Result<Draft, Vec<Finding>> {
+    draft(files, Timestamp::UNIX_EPOCH).map_err(|mut found| {
+        found.retain(|finding| finding.severity == Severity::Error);
+        found
+    })
+}
+
 /// Resolves everything but the numbers.
-pub(super) fn draft(files: &Files, at: Timestamp) -> Result<Draft, Vec<Finding>> {
+fn draft(files: &Files, at: Timestamp) -> Result<Draft, Vec<Finding>> {
     let mut draft = Draft { at, ..Draft::default() };
     let documents = document::read(files, &mut draft.report);
     if draft.report.has_errors() {

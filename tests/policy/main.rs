@@ -1,0 +1,10 @@
+//! The definition as FORMAT has it: what holds, what is refused and where, what is given out, who may reach what.
+
+mod allotment;
+mod bad;
+mod command;
+mod consents;
+mod definition;
+mod mutated;
+mod refused;
+mod verdicts;
