@@ -24,6 +24,7 @@ mod policy;
 mod rules;
 #[cfg(test)]
 mod sample;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,10 +32,7 @@ mod trust;
 
 pub use admission::{AdmissionError, Floor, Own};
 pub use digest::{Digest, DigestError};
-pub use envelope::{
-    Bundle, BundleError, Contents, Encoded, MAX_GENERATION, MAX_OCTETS, SealError, Section, VERSION, open,
-    open_unverified,
-};
+pub use envelope::{Bundle, BundleError, MAX_GENERATION, MAX_OCTETS, Section, VERSION, open, open_unverified};
 pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
 pub use policy::{
@@ -42,4 +40,5 @@ pub use policy::{
 };
 pub use rules::settle;
 pub(crate) use rules::without;
+pub use seal::{Contents, Encoded, SealError};
 pub use trust::{Trust, TrustError};
