@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | L6 | [`cli`] |
-//! | L5 | [`controller`], [`uapi`], [`lab`] |
+//! | L5 | [`gateway`], [`controller`], [`uapi`], [`lab`] |
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
 //! | L2 | [`tunnel`], [`reconcile`] |
@@ -16,6 +16,7 @@ pub mod bundle;
 pub mod cli;
 pub mod controller;
 pub mod dataplane;
+pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod lab;

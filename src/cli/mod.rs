@@ -5,9 +5,11 @@ mod bundle;
 pub mod definition;
 mod exit;
 mod findings;
+mod gateway;
 mod output;
 mod pages;
 mod policy;
+mod status;
 mod tunnel;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +34,10 @@ enum Command {
     Agreement(agreement::Agreements),
     /// Serve a plain WireGuard interface for wg(8) and wg-quick(8), as wireguard-go does.
     Tunnel(tunnel::Tunnel),
+    /// Run a hub or an edge, and speak to a running one.
+    Gateway(gateway::Arguments),
+    /// How a gateway is, now.
+    Status(status::Arguments),
     /// Print a shell's completions.
     Completions(pages::Completions),
     /// Write the man pages.
@@ -55,6 +61,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Agreement(arguments) => agreement::run(&arguments),
+        Command::Gateway(arguments) => gateway::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),
         Command::Tunnel(arguments) => tunnel::tunnel(&arguments),

@@ -65,6 +65,8 @@ pub struct Route {
 pub enum Hop {
     /// Nowhere: the sender gets ICMP "unreachable".
     Unreachable,
+    /// Back to the rules, as if this table had no route.
+    Throw,
     /// Onto a device.
     Device(String),
     /// To a router on a device's link.
@@ -85,6 +87,8 @@ pub struct Rule {
     pub priority: u32,
     /// Only packets that came in by this device.
     pub input: Option<String>,
+    /// Only packets to this prefix.
+    pub destination: Option<Prefix>,
     /// Only packets whose mark has `value` under `mask`.
     pub mark: Option<Mark>,
     /// What becomes of them.
@@ -136,7 +140,7 @@ pub enum Step {
 pub fn steps(desired: &State, observed: &Observed) -> Vec<Step> {
     let missing_routes: Vec<&Route> = desired.routes.difference(&observed.all.routes).collect();
     let (closing, leading): (Vec<&Route>, Vec<&Route>) =
-        missing_routes.into_iter().partition(|route| route.hop == Hop::Unreachable);
+        missing_routes.into_iter().partition(|route| matches!(route.hop, Hop::Unreachable | Hop::Throw));
     let put = |route: &Route| Step::PutRoute { route: route.clone(), replace: has_same_key(&observed.ours, route) };
     let mut steps: Vec<Step> = closing.into_iter().map(put).collect();
     steps.extend(desired.rules.difference(&observed.all.rules).cloned().map(Step::AddRule));
@@ -172,6 +176,7 @@ impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.hop {
             Hop::Unreachable => write!(f, "unreachable {} table {}", self.prefix, self.table),
+            Hop::Throw => write!(f, "throw {} table {}", self.prefix, self.table),
             Hop::Device(device) => write!(f, "{} dev {device} table {}", self.prefix, self.table),
             Hop::Via { device, gateway } => {
                 write!(f, "{} via {gateway} dev {device} table {}", self.prefix, self.table)
@@ -185,6 +190,9 @@ impl std::fmt::Display for Rule {
         write!(f, "{}:", self.priority)?;
         if let Some(device) = &self.input {
             write!(f, " iif {device}")?;
+        }
+        if let Some(prefix) = self.destination {
+            write!(f, " to {prefix}")?;
         }
         if let Some(Mark { value, mask }) = self.mark {
             write!(f, " fwmark {value:#x}/{mask:#x}")?;
@@ -225,6 +233,7 @@ mod tests {
                 family: Family::V4,
                 priority: 1,
                 input: None,
+                destination: None,
                 mark: Some(Mark { value: 1, mask: 1 }),
                 verdict: RuleVerdict::Table(200),
             }]

@@ -304,6 +304,13 @@ pub fn alive_for(tunnel: &str, seconds: u32) -> Batch {
     batch::refill_set(&table, "s_alive")
 }
 
+/// Takes our table away, whether or not it is there: for a start that failed. Routes stay closed without it.
+pub fn remove() -> Batch {
+    let mut batch = Batch::default();
+    batch.remove_table(TABLE);
+    batch
+}
+
 /// A table of its own that drops all that is to be forwarded: for the time before the gateway runs.
 pub fn early_drop() -> Batch {
     let base = Base { kind: NfChainType::Filter, hook: NfHook::Forward, priority: -300, policy: NfChainPolicy::Drop };

@@ -14,8 +14,13 @@ use crate::identity::Id;
 /// Something that is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Instrument {
-    /// What passed by an agreement, in both directions, by its number.
-    Agreement(u32),
+    /// What passed by an agreement, in both directions, by its number and that of the consumer's department.
+    Agreement {
+        /// The agreement's number.
+        agreement: u32,
+        /// The number of the department that opened the flow.
+        department: u32,
+    },
     /// What no agreement allows, by the number of the source's department.
     Denied(u32),
     /// What met a guardrail, by the number of the source's department.
@@ -146,7 +151,10 @@ fn element_count(set: &str, element: &Json) -> Option<(String, Instrument, Count
     let instrument = match (set, value) {
         ("s_denied", None) => Instrument::Denied(department()?),
         ("s_guarded", None) => Instrument::Guarded(department()?),
-        (_, Some(agreement)) => Instrument::Agreement(number(agreement)?),
+        (_, Some(agreement)) => {
+            let consumer = number(key.pointer("/concat/0")?)? & marks::DEPARTMENT;
+            Instrument::Agreement { agreement: number(agreement)?, department: consumer }
+        }
         _ => return None,
     };
     Some((format!("{set} {key}"), instrument, count(counter)))
@@ -234,11 +242,16 @@ mod tests {
         .expect("a listing")
     }
 
+    fn allowed(department: u32) -> Instrument {
+        Instrument::Agreement { agreement: 142, department }
+    }
+
     #[test]
-    fn counts_are_summed_per_agreement_in_64_bits() {
+    fn counts_are_summed_per_agreement_and_consumer_in_64_bits() {
         let counters = listing(10, 30).counters();
         let expected = [
-            (Instrument::Agreement(142), Count { packets: 11, bytes: 5_000_001_000 }),
+            (allowed(1), Count { packets: 10, bytes: 1_000 }),
+            (allowed(2), Count { packets: 1, bytes: 5_000_000_000 }),
             (Instrument::Denied(7), Count { packets: 3, bytes: 180 }),
             (Instrument::Guardrail("G-1".parse().expect("an id")), Count { packets: 2, bytes: 120 }),
             (Instrument::Dropped(Reason::Spoofed), Count { packets: 7, bytes: 420 }),
@@ -252,8 +265,8 @@ mod tests {
         for packets in [10, 12, 4] {
             totals.absorb(&listing(packets, 30));
         }
-        let sum = totals.counters()[&Instrument::Agreement(142)];
-        assert_eq!(sum.packets, 10 + 2 + 4 + 1);
+        let sum = totals.counters()[&allowed(1)];
+        assert_eq!(sum.packets, 10 + 2 + 4);
     }
 
     #[test]

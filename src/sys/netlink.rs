@@ -254,6 +254,7 @@ impl Netlink {
             .priority(METRIC);
         match &route.hop {
             Hop::Unreachable => builder = builder.kind(RouteType::Unreachable),
+            Hop::Throw => builder = builder.kind(RouteType::Throw),
             Hop::Device(device) => {
                 builder = builder.scope(RouteScope::Link).output_interface(self.index(step, device).await?);
             }
@@ -327,6 +328,7 @@ fn route_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Rou
     let prefix = Prefix::new(destination.unwrap_or(family), header.destination_prefix_length).ok()?;
     let hop = match (header.kind, device, gateway) {
         (RouteType::Unreachable, _, _) => Hop::Unreachable,
+        (RouteType::Throw, _, _) => Hop::Throw,
         (RouteType::Unicast, Some(device), Some(gateway)) => Hop::Via { device, gateway },
         (RouteType::Unicast, Some(device), None) => Hop::Device(device),
         _ => return None,
@@ -353,6 +355,10 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     if let Some(device) = &rule.input {
         message.attributes.push(RuleAttribute::Iifname(device.clone()));
     }
+    if let Some(prefix) = rule.destination {
+        message.header.dst_len = prefix.length();
+        message.attributes.push(RuleAttribute::Destination(prefix.address()));
+    }
     if let Some(Mark { value, mask }) = rule.mark {
         message.attributes.push(RuleAttribute::FwMark(value));
         message.attributes.push(RuleAttribute::FwMask(mask));
@@ -370,6 +376,7 @@ fn rule_message(rule: &Rule) -> RuleMessage {
 /// A rule in our words; `None` for one that asks for anything else.
 fn rule_of(message: &RuleMessage, family: Family) -> Option<Rule> {
     let (mut table, mut priority, mut input) = (u32::from(message.header.table), 0, None);
+    let mut destination = None;
     let (mut value, mut mask) = (0, 0);
     for attribute in &message.attributes {
         match attribute {
@@ -378,8 +385,10 @@ fn rule_of(message: &RuleMessage, family: Family) -> Option<Rule> {
             RuleAttribute::FwMark(number) => value = *number,
             RuleAttribute::FwMask(number) => mask = *number,
             RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::Destination(_)
-            | RuleAttribute::Source(_)
+            RuleAttribute::Destination(address) => {
+                destination = Some(Prefix::new(*address, message.header.dst_len).ok()?);
+            }
+            RuleAttribute::Source(_)
             | RuleAttribute::Oifname(_)
             | RuleAttribute::IpProtocol(_)
             | RuleAttribute::UidRange(_) => return None,
@@ -392,5 +401,5 @@ fn rule_of(message: &RuleMessage, family: Family) -> Option<Rule> {
         _ => return None,
     };
     let mark = (mask != 0).then_some(Mark { value, mask });
-    Some(Rule { family, priority, input, mark, verdict })
+    Some(Rule { family, priority, input, destination, mark, verdict })
 }

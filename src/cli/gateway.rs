@@ -1,0 +1,181 @@
+//! `turnpike gateway`: run a hub or an edge, and speak to a running one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::output::print;
+use super::{Exit, Failure};
+use crate::gateway::control::{self, ControlError, Request, Response};
+use crate::gateway::{Fault, GatewayError, Metrics, Settings};
+use crate::telemetry::logging;
+
+/// Where a gateway keeps its state unless it is told otherwise.
+pub(super) const STATE: &str = "/var/lib/turnpike/gateway";
+
+/// The tunnel's MTU: 1,500 less 80 for IPv6, UDP and WireGuard (WireGuard paper, section 5.4.6).
+const MTU: u32 = 1420;
+
+/// Arguments of `turnpike gateway`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a gateway, hub and edge alike, until SIGTERM.
+    Run(Run),
+    /// Have a running gateway read its bundle again, as SIGHUP does, and say what became of it.
+    Reload(State),
+    /// Pause or resume the repair of what others change in the kernel.
+    #[command(subcommand)]
+    Repair(Repair),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Signals: SIGHUP reads the bundle again; SIGTERM and SIGINT stop. The ruleset stays and closes by itself 30 s later.
+It works with and without systemd (Type=notify, WatchdogSec=).
+
+Example:
+  turnpike gateway run --bundle bundles/leeds-1.bundle --keys bundles.keys/leeds-1 \\
+      --trust bundles.keys/trust.toml --state /var/lib/turnpike/gateway")]
+struct Run {
+    /// This gateway's bundle. If it is missing or refused, the last good one in the state is used.
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// The folder of this gateway's private keys, UPLINK.key each.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// The trust file: whose signatures count.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    #[command(flatten)]
+    state: State,
+    /// The TUN device to make.
+    #[arg(long, value_name = "NAME", default_value = "turnpike0")]
+    device: String,
+    /// The MTU of that device.
+    #[arg(long, value_name = "OCTETS", default_value_t = MTU, value_parser = clap::value_parser!(u32).range(1280..=9000))]
+    mtu: u32,
+    /// Where to serve metrics; may be given several times [default: port 9587 on loopback and the management address]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Vec<SocketAddr>,
+    /// Serve no metrics.
+    #[arg(long, conflicts_with = "metrics")]
+    no_metrics: bool,
+    /// How the log on stderr is written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct State {
+    /// The gateway's state folder.
+    #[arg(long = "state", value_name = "DIR", default_value = STATE)]
+    folder: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Repair {
+    /// Leave foreign changes alone for a while; 10 minutes at most.
+    #[command(after_help = "Example:\n  turnpike gateway repair pause --for 30s")]
+    Pause {
+        #[command(flatten)]
+        state: State,
+        /// For how long, such as 30s or 5m.
+        #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
+        length: Duration,
+    },
+    /// Repair again, at once.
+    Resume(State),
+}
+
+/// Runs what the arguments ask.
+pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    match arguments.command {
+        Command::Run(arguments) => start(arguments),
+        Command::Reload(state) => tell(&state, &Request::Reload),
+        Command::Repair(Repair::Pause { state, length }) => {
+            tell(&state, &Request::PauseRepair { seconds: length.as_secs() })
+        }
+        Command::Repair(Repair::Resume(state)) => tell(&state, &Request::ResumeRepair),
+    }
+}
+
+fn start(arguments: Run) -> Result<Exit, Failure> {
+    logging::start(match arguments.log_format {
+        LogFormat::Human => logging::Format::Human,
+        LogFormat::Json => logging::Format::Json,
+    });
+    let metrics = match (arguments.no_metrics, arguments.metrics.is_empty()) {
+        (true, _) => Metrics::At(Vec::new()),
+        (false, true) => Metrics::Default,
+        (false, false) => Metrics::At(arguments.metrics),
+    };
+    let settings = Settings {
+        bundle: arguments.bundle,
+        keys: arguments.keys,
+        trust: arguments.trust,
+        state: arguments.state.folder,
+        device: arguments.device,
+        mtu: arguments.mtu,
+        metrics,
+    };
+    crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))
+}
+
+fn failure(error: &GatewayError) -> Failure {
+    let exit = match error.fault() {
+        Fault::Input => Exit::Invalid,
+        Fault::Unavailable => Exit::Unavailable,
+        Fault::Permission => Exit::NoPermission,
+        Fault::Internal => Exit::Internal,
+    };
+    Failure::new(exit, error.to_string(), error.remedy())
+}
+
+fn tell(state: &State, request: &Request) -> Result<Exit, Failure> {
+    match control::ask(&state.folder, request).map_err(|error| unanswered(&error))? {
+        Response::Done(text) => {
+            print(&format!("{text}\n"))?;
+            Ok(Exit::Fine)
+        }
+        Response::Error(text) => Err(Failure::new(Exit::Invalid, text, "'turnpike status' shows what is in force")),
+        Response::Status(_) => Err(Failure::new(Exit::Internal, "the gateway answered another question", "")),
+    }
+}
+
+/// Why no gateway answered, and what to do.
+pub(super) fn unanswered(error: &ControlError) -> Failure {
+    let (exit, remedy) = match error {
+        ControlError::NoGateway(_) => {
+            (Exit::Unavailable, "start it with 'turnpike gateway run', or name its state with --state DIR")
+        }
+        ControlError::Denied(_) => (Exit::NoPermission, "run as root or as the user of the gateway"),
+        ControlError::Failed { .. } => (Exit::Unavailable, "try again; if it stays so, look at the gateway's log"),
+    };
+    Failure::new(exit, error.to_string(), remedy)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "write it as 30s or 5m".to_owned())?;
+    match &text[digits.len()..] {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err("write it as 30s or 5m".to_owned()),
+    }
+}

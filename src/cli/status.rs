@@ -1,0 +1,236 @@
+//! `turnpike status`: how a gateway is, now.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::{Timestamp, Unit};
+
+use super::gateway::{STATE, unanswered};
+use super::output::{print, print_json, table};
+use super::{Exit, Failure};
+use crate::bundle::Role;
+use crate::gateway::control::{self, Request, Response};
+use crate::telemetry::conditions::{Report, Severity};
+use crate::telemetry::status::{Configuration, Drift, Source, Status};
+
+/// Arguments of `turnpike status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  turnpike status
+  turnpike status --json | jq '.conditions'")]
+pub struct Arguments {
+    /// The gateway's state folder.
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    state: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the gateway and prints its answer.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let status = match control::ask(&arguments.state, &Request::Status).map_err(|error| unanswered(&error))? {
+        Response::Status(status) => status,
+        Response::Done(text) | Response::Error(text) => return Err(Failure::new(Exit::Unavailable, text, "try again")),
+    };
+    if arguments.json {
+        print_json(&*status)?;
+    } else {
+        print(&page(&status))?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn page(status: &Status) -> String {
+    let mut text = heading(status);
+    let parts = [sites(status), links(status), mappings(status), agreements(status), denied(status), drops(status)];
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        text += "\n";
+        text += &part;
+    }
+    text += "\n";
+    text += &drift(&status.drift, status.at);
+    text += &conditions(&status.conditions);
+    text
+}
+
+fn heading(status: &Status) -> String {
+    let role = match status.role {
+        Role::Edge => "edge",
+        Role::Relay => "hub",
+    };
+    let metrics: Vec<String> = status.metrics.iter().map(ToString::to_string).collect();
+    format!(
+        "{} ({role}) at site {}, network {}; device {}, management {}, process {}\n{}metrics at {}\n",
+        status.gateway,
+        status.site,
+        status.network,
+        status.device,
+        status.address,
+        status.pid,
+        configuration(&status.configuration, status.at),
+        if metrics.is_empty() { "no address".to_owned() } else { metrics.join(", ") },
+    )
+}
+
+fn configuration(configuration: &Configuration, now: Timestamp) -> String {
+    let source = match configuration.source {
+        Source::File => "the bundle file",
+        Source::State => "the last good bundle in the state",
+    };
+    let mut text = format!(
+        "generation {} by {source}, applied {}; {} applied, {} refused, {} failed\n",
+        configuration.generation,
+        ago(configuration.applied, now),
+        configuration.applied_total,
+        configuration.refused_total,
+        configuration.failed_total,
+    );
+    if let Some(error) = &configuration.last_error {
+        text += &format!("last change not made: {error}\n");
+    }
+    text
+}
+
+fn sites(status: &Status) -> String {
+    let rows = status.sites.iter().map(|site| {
+        let prefixes: Vec<String> = site.prefixes.iter().map(ToString::to_string).collect();
+        let links: Vec<String> = site.links.iter().map(ToString::to_string).collect();
+        [site.name.clone(), up(site.up).to_owned(), prefixes.join(" "), links.join(" ")]
+    });
+    table(["site", "state", "prefixes", "links"], rows)
+}
+
+fn links(status: &Status) -> String {
+    let rows = status.links.iter().map(|link| {
+        [
+            link.number.to_string(),
+            link.uplink.to_string(),
+            link.gateway.to_string(),
+            up(link.up).to_owned(),
+            link.endpoint.map_or_else(|| "not found yet".to_owned(), |endpoint| endpoint.to_string()),
+            link.last_handshake.map_or_else(|| "never".to_owned(), |time| ago(time, status.at)),
+            link.handshake_rtt_seconds.map_or_else(String::new, |rtt| format!("{:.1} ms", rtt * 1000.0)),
+            octets(link.received_bytes),
+            octets(link.sent_bytes),
+        ]
+    });
+    table(["link", "uplink", "to", "state", "endpoint", "handshake", "rtt", "received", "sent"], rows)
+}
+
+fn mappings(status: &Status) -> String {
+    let rows = status.mappings.iter().map(|mapping| {
+        [
+            mapping.department.to_string(),
+            mapping.device.clone(),
+            mapping.real.to_string(),
+            mapping.overlay.to_string(),
+            mapping.via.map_or_else(String::new, |via| via.to_string()),
+        ]
+    });
+    table(["department", "segment", "real", "overlay", "via"], rows)
+}
+
+fn agreements(status: &Status) -> String {
+    let rows = status.agreements.iter().map(|agreement| {
+        let from: Vec<String> = agreement.from.iter().map(ToString::to_string).collect();
+        [
+            agreement.id.to_string(),
+            agreement.service.to_string(),
+            from.join(" "),
+            agreement.packets.to_string(),
+            octets(agreement.bytes),
+        ]
+    });
+    table(["agreement", "service", "from", "packets", "octets"], rows)
+}
+
+/// What was denied; reasons at 0 are left to `--json`.
+fn denied(status: &Status) -> String {
+    let rows = status.policy.denied.iter().filter(|denied| denied.packets > 0).map(|denied| {
+        let department = denied.department.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        [denied.reason.clone(), department, denied.packets.to_string(), octets(denied.bytes)]
+    });
+    table(["denied by", "department", "packets", "octets"], rows)
+}
+
+fn drops(status: &Status) -> String {
+    let rows = status.drops.iter().filter(|drop| drop.packets > 0);
+    table(["dropped by the tunnel", "packets"], rows.map(|drop| [drop.reason.clone(), drop.packets.to_string()]))
+}
+
+fn drift(drift: &Drift, now: Timestamp) -> String {
+    let repairs = drift.ruleset_repairs + drift.routing_repairs;
+    let mut text = match (drift.present, repairs) {
+        (true, _) => "drift: something is not as it should be\n".to_owned(),
+        (false, 0) => "drift: none\n".to_owned(),
+        (false, _) => format!("drift: none now; {repairs} repairs\n"),
+    };
+    if let (Some(time), Some(found)) = (drift.last_repair, &drift.last_found) {
+        text += &format!("  last repair {}: {found}\n", ago(time, now));
+    }
+    text
+}
+
+fn conditions(conditions: &[Report]) -> String {
+    if conditions.is_empty() {
+        return "conditions: all is well\n".to_owned();
+    }
+    let mut text = "conditions:\n".to_owned();
+    for condition in conditions {
+        let severity = match condition.severity {
+            Severity::Warning => "warning",
+            Severity::Alarm => "ALARM",
+        };
+        text += &format!("  {severity} {}: {}\n", condition.id, condition.text);
+        if !condition.remedy.is_empty() {
+            text += &format!("    help: {}\n", condition.remedy);
+        }
+    }
+    text
+}
+
+fn up(up: bool) -> &'static str {
+    if up { "up" } else { "DOWN" }
+}
+
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    let rounded = now.since(time).and_then(|span| span.round(Unit::Second));
+    let seconds = rounded.and_then(|span| span.total(Unit::Second)).unwrap_or_default();
+    match seconds {
+        0.0..120.0 => format!("{seconds:.0} s ago"),
+        120.0..7_200.0 => format!("{:.0} min ago", seconds / 60.0),
+        7_200.0.. => format!("{:.0} h ago", seconds / 3600.0),
+        _ => time.to_string(),
+    }
+}
+
+/// Octets in units of 1,000, as networks count.
+#[allow(clippy::cast_precision_loss)]
+fn octets(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_octets_are_told_in_the_unit_that_people_would_use() {
+        let now = Timestamp::from_second(1_000_000).expect("a time");
+        let before = |seconds: i64| Timestamp::from_second(1_000_000 - seconds).expect("a time");
+        assert_eq!(ago(before(0), now), "0 s ago");
+        assert_eq!(ago(before(119), now), "119 s ago");
+        assert_eq!(ago(before(180), now), "3 min ago");
+        assert_eq!(ago(before(86_400), now), "24 h ago");
+        assert_eq!(octets(9_999), "9999 B");
+        assert_eq!(octets(1_500_000), "1500.0 kB");
+        assert_eq!(octets(5_000_000_000), "5000.0 MB");
+    }
+}

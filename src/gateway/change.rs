@@ -1,0 +1,97 @@
+//! A new bundle while traffic flows: all of it, or none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::error::GatewayError;
+use super::raise::{Gateway, Target, bring_up_segments, reconcile_to};
+use super::source::{self, Chosen};
+use super::{planner, preflight};
+use crate::telemetry::conditions::Condition;
+
+impl Gateway {
+    /// Reads the bundle file again and puts it into force. Whatever is wrong with it, the former state stays.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: it is in the status too.
+    pub async fn reload(&mut self) -> Result<String, GatewayError> {
+        let (taken, damaged) = source::acknowledged(&self.state);
+        // What could not be written to disk was acknowledged all the same.
+        let in_force = source::acknowledgement(&self.target.bundle);
+        let taken = taken.filter(|taken| taken.generation > in_force.generation).unwrap_or(in_force);
+        match source::offered(&self.settings.bundle, &self.trust, &self.keys, Some(&taken)) {
+            Err(error) => Err(self.refuse(error)),
+            Ok(chosen) => {
+                self.configuration.offered = chosen.bundle.generation;
+                let same = chosen.bundle.digest == self.target.bundle.digest;
+                self.standing = damaged;
+                match self.change_to(chosen).await {
+                    Ok(()) if same => Ok(format!("generation {} was in force already", self.generation())),
+                    Ok(()) => Ok(format!("generation {} is in force", self.generation())),
+                    Err(error) => Err(self.fail(error)),
+                }
+            }
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.target.bundle.generation
+    }
+
+    fn refuse(&mut self, error: GatewayError) -> GatewayError {
+        tracing::warn!(%error, "the bundle was refused; the former one stays in force");
+        self.configuration.refused_total += 1;
+        self.configuration.last_error = Some(error.to_string());
+        self.troubles.change = Some(Condition::BundleRefused { cause: error.to_string() });
+        error
+    }
+
+    fn fail(&mut self, error: GatewayError) -> GatewayError {
+        tracing::error!(%error, "the bundle could not be applied; the former one stays in force");
+        self.configuration.failed_total += 1;
+        self.configuration.last_error = Some(error.to_string());
+        self.troubles.change = Some(Condition::ApplyFailed { cause: error.to_string() });
+        error
+    }
+
+    async fn change_to(&mut self, chosen: Chosen) -> Result<(), GatewayError> {
+        let Chosen { bundle, octets, source, .. } = chosen;
+        let held: BTreeSet<u16> = self.target.bundle.membership.uplinks.iter().map(planner::port).collect();
+        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner)?;
+        preflight::bundle(&self.netlink, &target.bundle, &target.policy, &held).await?;
+        if let Err(error) = self.put(&target).await {
+            self.put_back().await;
+            return Err(error);
+        }
+        self.target = target;
+        self.keep(&octets);
+        self.configuration.generation = self.generation();
+        self.configuration.source = source;
+        self.configuration.applied = Timestamp::now();
+        self.configuration.applied_total += 1;
+        self.configuration.last_error = None;
+        self.troubles.change = None;
+        Ok(())
+    }
+
+    /// Brings the kernel and the data plane to `target`: the policy first, since it may close.
+    async fn put(&mut self, target: &Target) -> Result<(), GatewayError> {
+        self.enforcer.put(Arc::clone(&target.ruleset)).await?;
+        bring_up_segments(&self.netlink, target).await?;
+        reconcile_to(&self.netlink, &target.routing).await?;
+        let receipt = self.dataplane.apply(target.plan.clone());
+        receipt.map(drop).map_err(|error| GatewayError::Dataplane(error.to_string()))
+    }
+
+    async fn put_back(&mut self) {
+        let ruleset = self.enforcer.put(Arc::clone(&self.target.ruleset)).await;
+        let routing = reconcile_to(&self.netlink, &self.target.routing).await.map(drop);
+        let plan = self.dataplane.apply(self.target.plan.clone()).map(drop);
+        let plan = plan.map_err(|error| GatewayError::Dataplane(error.to_string()));
+        for error in [ruleset, routing, plan].into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "the former state could not be restored in full");
+        }
+    }
+}

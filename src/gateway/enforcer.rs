@@ -1,0 +1,186 @@
+//! The policy in the kernel: loaded, changed, kept alive, watched and counted.
+//!
+//! nft blocks, so every call runs on a blocking thread; between calls the state here says what the kernel should
+//! have and what its table looked like after our own last transaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::error::GatewayError;
+use crate::bundle::{Bundle, Policy};
+use crate::ruleset::{self, Batch, Counters, Devices, Fingerprint, Listing, Ruleset, Totals};
+use crate::sys::nftables::{Change, Nft, NftError};
+
+/// How many of our own transactions are remembered, to tell them from others'.
+const REMEMBERED: usize = 32;
+
+/// The one who loads our table.
+pub struct Enforcer {
+    nft: Nft,
+    tunnel: String,
+    loaded: Option<Arc<Ruleset>>,
+    expected: Option<Fingerprint>,
+    totals: Totals,
+    own: VecDeque<u32>,
+}
+
+/// Compiles what a bundle asks of nftables.
+///
+/// # Errors
+/// [`GatewayError::Compile`].
+pub fn compile(bundle: &Bundle, policy: &Policy, tunnel: &str, mtu: u32) -> Result<Arc<Ruleset>, GatewayError> {
+    let wans = bundle.membership.uplinks.iter().filter_map(|uplink| uplink.device.clone()).collect();
+    let mtu = u16::try_from(mtu).map_err(|_| GatewayError::Compile(format!("an MTU of {mtu} is too large")))?;
+    let devices = Devices { tunnel: tunnel.to_owned(), mtu, wans };
+    Ruleset::compile(policy, &devices).map(Arc::new).map_err(|error| GatewayError::Compile(error.to_string()))
+}
+
+impl Enforcer {
+    /// Nothing is loaded yet.
+    pub fn new(tunnel: &str) -> Self {
+        Self {
+            nft: Nft::new(),
+            tunnel: tunnel.to_owned(),
+            loaded: None,
+            expected: None,
+            totals: Totals::default(),
+            own: VecDeque::new(),
+        }
+    }
+
+    /// Brings the kernel to `ruleset`: by a difference of elements where ours is loaded, else in full.
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`]: the kernel is as it was.
+    pub async fn put(&mut self, ruleset: Arc<Ruleset>) -> Result<(), GatewayError> {
+        match self.loaded.clone() {
+            None => self.load(ruleset).await,
+            Some(old) if old == ruleset => Ok(()),
+            Some(old) => {
+                // What the elements to be deleted counted is lost with them: read it first.
+                self.count().await?;
+                let new = Arc::clone(&ruleset);
+                let batch = blocking(move || Ok(ruleset::diff(&old, &new))).await?;
+                self.apply(batch).await?;
+                self.settle(ruleset).await
+            }
+        }
+    }
+
+    /// Loads in full what should be there: the repair of drift.
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`].
+    pub async fn repair(&mut self) -> Result<(), GatewayError> {
+        match self.loaded.clone() {
+            Some(ruleset) => self.load(ruleset).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn load(&mut self, ruleset: Arc<Ruleset>) -> Result<(), GatewayError> {
+        let (nft, loading) = (self.nft.clone(), Arc::clone(&ruleset));
+        let pid = blocking(move || nft.load(&loading)).await?;
+        self.remember(pid);
+        self.settle(ruleset).await
+    }
+
+    async fn settle(&mut self, ruleset: Arc<Ruleset>) -> Result<(), GatewayError> {
+        self.loaded = Some(ruleset);
+        let listing = self.listing().await?;
+        self.expected = Some(listing.fingerprint());
+        self.totals.absorb(&listing);
+        Ok(())
+    }
+
+    /// Lets the tunnel live for another [`ruleset::ALIVE_SECONDS`].
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`], above all when the table is gone.
+    pub async fn renew(&mut self) -> Result<(), GatewayError> {
+        self.apply(ruleset::alive(&self.tunnel)).await
+    }
+
+    /// Takes away our table, for a start that failed: no table of ours was there before.
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`].
+    pub async fn withdraw(&mut self) -> Result<(), GatewayError> {
+        self.apply(ruleset::remove()).await?;
+        self.loaded = None;
+        Ok(())
+    }
+
+    /// Whether a table of ours is in the kernel, also of a former process.
+    pub async fn is_there(&self) -> bool {
+        self.listing().await.is_ok()
+    }
+
+    /// Whether somebody changed our table. Reads the counters on the way.
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`] if it cannot be listed for another reason than that it is gone.
+    pub async fn drifted(&mut self) -> Result<bool, GatewayError> {
+        let nft = self.nft.clone();
+        let listed = tokio::task::spawn_blocking(move || nft.listing()).await;
+        match listed.map_err(|error| GatewayError::Nft(error.to_string()))? {
+            Ok(listing) => {
+                self.totals.absorb(&listing);
+                Ok(Some(listing.fingerprint()) != self.expected)
+            }
+            Err(NftError::Refused(_)) => Ok(true),
+            Err(error) => Err(GatewayError::Nft(error.to_string())),
+        }
+    }
+
+    /// Reads the counters.
+    ///
+    /// # Errors
+    /// [`GatewayError::Nft`].
+    pub async fn count(&mut self) -> Result<(), GatewayError> {
+        let listing = self.listing().await?;
+        self.totals.absorb(&listing);
+        Ok(())
+    }
+
+    /// What was counted since the process began.
+    pub fn counters(&self) -> &Counters {
+        self.totals.counters()
+    }
+
+    /// Whether any of the changes was made by somebody else.
+    pub fn is_foreign(&self, changes: &[Change]) -> bool {
+        changes.iter().any(|change| match change {
+            Change::Generation { by, .. } => !self.own.contains(by),
+            Change::Lost => true,
+        })
+    }
+
+    async fn listing(&self) -> Result<Listing, GatewayError> {
+        let nft = self.nft.clone();
+        blocking(move || nft.listing()).await
+    }
+
+    async fn apply(&mut self, batch: Batch) -> Result<(), GatewayError> {
+        let nft = self.nft.clone();
+        let pid = blocking(move || nft.apply(&batch)).await?;
+        self.remember(pid);
+        Ok(())
+    }
+
+    fn remember(&mut self, pid: u32) {
+        if self.own.len() == REMEMBERED {
+            self.own.pop_front();
+        }
+        self.own.push_back(pid);
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NftError> + Send + 'static,
+) -> Result<T, GatewayError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| GatewayError::Nft(error.to_string())),
+        Err(error) => Err(GatewayError::Nft(error.to_string())),
+    }
+}

@@ -1,0 +1,50 @@
+//! A gateway, hub and edge alike: what `turnpike gateway run` is.
+//!
+//! ```text
+//!  settings ─▶ state locked ─▶ keys, trust ─▶ bundle (source) ─▶ preflight      a refusal here leaves no trace
+//!                                                                    │
+//!              ┌─────────────────────── Target ◀─────────────────────┘
+//!              │  bundle · policy · Ruleset · desired routing · Plan
+//!              ▼
+//!  raise:  ruleset loaded ─▶ TUN made ─▶ data plane ─▶ addresses, routes, rules ─▶ READY=1
+//!              │
+//!  serve:      ├─ every 10 s   alive renewed, counters read         ├─ SIGHUP    reload: Target → put
+//!              ├─ kernel event drift looked for, repaired in place  ├─ socket    status, pause and resume of repair
+//!              │                                                    └─ SIGTERM   stop
+//!              ▼
+//!  stop:   data plane ends, the TUN goes with it; the ruleset stays and closes by itself
+//! ```
+//!
+//! One task owns everything and takes one event after the other; what blocks (nft) runs on threads of its own. The
+//! gateway never writes sysctls and never touches others' tables, addresses, routes or rules.
+
+mod change;
+pub mod control;
+mod drift;
+mod enforcer;
+mod error;
+mod keys;
+mod metrics;
+mod planner;
+mod preflight;
+mod raise;
+mod report;
+mod routing;
+mod serve;
+mod settings;
+mod source;
+
+pub use error::{Fault, GatewayError};
+pub use settings::{METRICS_PORT, Metrics, Settings};
+
+/// Runs a gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`GatewayError`]: why it did not start, or could not go on.
+pub fn run(settings: Settings) -> Result<(), GatewayError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| GatewayError::Runtime { what: "starting the runtime", cause: error.to_string() })?;
+    runtime.block_on(serve::run(settings))
+}

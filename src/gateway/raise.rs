@@ -1,0 +1,232 @@
+//! From nothing to a gateway that carries traffic, or back to nothing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::enforcer::{self, Enforcer};
+use super::error::GatewayError;
+use super::keys::Keys;
+use super::planner::Planner;
+use super::settings::Settings;
+use super::source::{self, Chosen};
+use super::{preflight, routing};
+use crate::bundle::{Bundle, Policy, Trust};
+use crate::dataplane::{self, Dataplane, Plan};
+use crate::reconcile::{self, State};
+use crate::ruleset::{Ruleset, segment_device};
+use crate::store::gateway::GatewayState;
+use crate::sys::netlink::Netlink;
+use crate::sys::tun::Tun;
+use crate::telemetry::conditions::Condition;
+use crate::telemetry::status::{Configuration, Drift};
+
+/// What a bundle asks of this host, compiled in full before any of it is put into force.
+pub struct Target {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// Its policy without what the narrowing removes.
+    pub policy: Policy,
+    /// The policy for nftables.
+    pub ruleset: Arc<Ruleset>,
+    /// Addresses, routes and rules.
+    pub routing: State,
+    /// The tunnels.
+    pub plan: Plan,
+}
+
+/// A gateway that carries traffic.
+pub struct Gateway {
+    /// What it was started with.
+    pub settings: Settings,
+    /// When.
+    pub started: Timestamp,
+    /// Its state on disk.
+    pub state: GatewayState,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// Its private keys.
+    pub keys: Keys,
+    /// The kernel's routing.
+    pub netlink: Netlink,
+    /// The kernel's filter.
+    pub enforcer: Enforcer,
+    /// The tunnels.
+    pub dataplane: Dataplane,
+    /// The numbers that plans have.
+    pub planner: Planner,
+    /// What is in force.
+    pub target: Target,
+    /// How that came about.
+    pub configuration: Configuration,
+    /// What others changed.
+    pub drift: Drift,
+    /// What was wrong at the start and stays so until the next change.
+    pub standing: Vec<Condition>,
+    /// What went wrong since, by the part of the gateway: the newest of each.
+    pub troubles: Troubles,
+}
+
+/// What is wrong now, one place for each part that may be.
+#[derive(Clone, Debug, Default)]
+pub struct Troubles {
+    /// The last change of the bundle.
+    pub change: Option<Condition>,
+    /// The last repair.
+    pub repair: Option<Condition>,
+    /// The last renewal of the alive element.
+    pub alive: Option<Condition>,
+    /// The state folder.
+    pub state: Option<Condition>,
+    /// The counters.
+    pub counters: Option<Condition>,
+}
+
+impl Target {
+    /// Compiles what `bundle` asks for.
+    ///
+    /// # Errors
+    /// [`GatewayError::Compile`].
+    pub fn of(bundle: Bundle, settings: &Settings, keys: &Keys, planner: &mut Planner) -> Result<Self, GatewayError> {
+        let policy = bundle.effective_policy();
+        let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu)?;
+        let routing = routing::desired(&policy, &settings.device, &preflight::families());
+        let plan = planner.plan(&bundle, &policy, &keys.private, 0);
+        Ok(Self { bundle, policy, ruleset, routing, plan })
+    }
+
+    /// The segments' devices.
+    pub fn segments(&self) -> impl Iterator<Item = String> {
+        routing::local(&self.policy).map(|(_, segment)| segment_device(segment))
+    }
+}
+
+/// Raises a gateway by the bundle that was chosen.
+///
+/// # Errors
+/// [`GatewayError`]: the kernel is as it was, but for a ruleset that a former gateway left.
+pub async fn raise(
+    settings: Settings,
+    state: GatewayState,
+    trust: Trust,
+    keys: Keys,
+    netlink: Netlink,
+    chosen: Chosen,
+) -> Result<Gateway, GatewayError> {
+    let mut planner = Planner::default();
+    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner)?;
+    preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
+    let enforcer = Enforcer::new(&settings.device);
+    let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
+    let applied = Timestamp::now();
+    let mut gateway = Gateway {
+        started: applied,
+        configuration: Configuration {
+            generation: target.bundle.generation,
+            offered: target.bundle.generation,
+            source: chosen.source,
+            applied,
+            applied_total: 1,
+            refused_total: 0,
+            failed_total: 0,
+            last_error: None,
+        },
+        settings,
+        state,
+        trust,
+        keys,
+        netlink,
+        enforcer,
+        dataplane,
+        planner,
+        target,
+        drift: Drift::default(),
+        standing: chosen.conditions,
+        troubles: Troubles::default(),
+    };
+    gateway.keep(&chosen.octets);
+    Ok(gateway)
+}
+
+/// The part of the start that changes the kernel: undone as a whole if any of it fails.
+async fn touch(
+    settings: &Settings,
+    netlink: &Netlink,
+    mut enforcer: Enforcer,
+    target: &Target,
+) -> Result<(Enforcer, Dataplane), GatewayError> {
+    let was_there = enforcer.is_there().await;
+    enforcer.put(Arc::clone(&target.ruleset)).await?;
+    match carry(settings, netlink, target).await {
+        Ok(dataplane) => Ok((enforcer, dataplane)),
+        Err(error) => {
+            if let Err(also) = reconcile_to(netlink, &State::default()).await {
+                tracing::error!(error = %also, "what was done to the routing could not be undone");
+            }
+            if !was_there && let Err(also) = enforcer.withdraw().await {
+                tracing::error!(error = %also, "the ruleset could not be taken away again");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn carry(settings: &Settings, netlink: &Netlink, target: &Target) -> Result<Dataplane, GatewayError> {
+    let failed = |error: String| GatewayError::Dataplane(error);
+    let tun = Tun::create(&settings.device).map_err(|error| failed(error.to_string()))?;
+    netlink.bring_up(&settings.device, settings.mtu).await?;
+    bring_up_segments(netlink, target).await?;
+    reconcile_to(netlink, &target.routing).await?;
+    let mtu = u16::try_from(settings.mtu).unwrap_or(u16::MAX);
+    let options = dataplane::Options { intercept_link_local: true, mtu };
+    let dataplane = Dataplane::start(tun, options).map_err(|error| failed(error.to_string()))?;
+    dataplane.apply(target.plan.clone()).map_err(|error| failed(error.to_string()))?;
+    Ok(dataplane)
+}
+
+/// Sets segments up that are down: an address alone does not make a department reachable.
+///
+/// # Errors
+/// [`GatewayError::Netlink`].
+pub async fn bring_up_segments(netlink: &Netlink, target: &Target) -> Result<(), GatewayError> {
+    let devices = netlink.devices().await?;
+    for segment in target.segments() {
+        if let Some(device) = devices.get(&segment).filter(|device| !device.up) {
+            netlink.bring_up(&segment, device.mtu).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings addresses, routes and rules to `desired`. Gives the steps that were taken, in words.
+///
+/// # Errors
+/// [`GatewayError::Netlink`] for the first step that failed; all others are tried all the same.
+pub async fn reconcile_to(netlink: &Netlink, desired: &State) -> Result<Vec<String>, GatewayError> {
+    let observed = netlink.observe(routing::TABLE).await?;
+    let (mut taken, mut failure) = (Vec::new(), None);
+    for step in reconcile::steps(desired, &observed) {
+        match netlink.perform(&step).await {
+            Ok(()) => taken.push(step.to_string()),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        None => Ok(taken),
+        Some(error) => Err(error.into()),
+    }
+}
+
+impl Gateway {
+    /// Keeps the bundle in force for a restart without its source. What cannot be kept is a condition, no failure.
+    pub fn keep(&mut self, octets: &[u8]) {
+        let acknowledged = source::acknowledgement(&self.target.bundle);
+        self.troubles.state = match self.state.keep(&acknowledged, octets) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the bundle could not be kept");
+                Some(Condition::StateUnwritable { cause: error.to_string() })
+            }
+        };
+    }
+}

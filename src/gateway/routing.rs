@@ -1,0 +1,109 @@
+//! What a gateway's addresses, routes and rules should be: "no mark, no route".
+//!
+//! ```text
+//!  rule 2000   fwmark GATE/GATE            lookup 200      200: overlay prefixes → the tunnel
+//!                                                          but `throw` what stands here: main knows its segment
+//!  rule 2001   iif TUNNEL, mark not GATE   unreachable     else a connected route would win where overlay = real
+//!  rule 2002   iif lo to MANAGEMENT        lookup 200      our own packets have no mark when they are routed
+//!  main        unreachable OVERLAY                         whatever lost its mark, or never had one
+//!              REAL via the core switch                    where a department stands behind one
+//! ```
+//!
+//! The mark is set by our nftables chains alone, so even `nft flush ruleset` closes.
+
+use crate::bundle::{Department, NextHop, Policy, Segment};
+use crate::net::{Family, Interface, Prefix};
+use crate::reconcile::{Address, Hop, Mark, Route, Rule, RuleVerdict, State};
+use crate::ruleset::marks::GATE;
+use crate::ruleset::segment_device;
+use crate::sys::netlink::MAIN_TABLE;
+
+/// The table of overlay routes.
+pub const TABLE: u32 = 200;
+
+/// The priority of the rule that leads there; the next one closes the way from the tunnel without a mark.
+pub const PRIORITY: u32 = 2000;
+
+/// The desired state for `policy`, with the tunnel's device `tunnel`, in the families that the kernel has.
+pub fn desired(policy: &Policy, tunnel: &str, families: &[Family]) -> State {
+    let mut state = State::default();
+    for &family in families {
+        state.rules.extend(rules(family, tunnel));
+    }
+    state.rules.insert(Rule {
+        family: policy.management.family(),
+        priority: PRIORITY + 2,
+        input: Some("lo".to_owned()),
+        destination: Some(policy.management),
+        mark: None,
+        verdict: RuleVerdict::Table(TABLE),
+    });
+    let host = Prefix::host(policy.address);
+    if let Ok(address) = Interface::new(host.address(), host.length()) {
+        state.addresses.insert(Address { device: tunnel.to_owned(), address });
+    }
+    for &prefix in policy.overlay.iter().chain([&policy.management]) {
+        state.routes.insert(Route { table: MAIN_TABLE, prefix, hop: Hop::Unreachable });
+    }
+    let away = policy.routes.iter().filter(|route| leads_away(&route.to, policy)).map(|route| route.prefix);
+    for prefix in away.chain([policy.management]) {
+        state.routes.insert(Route { table: TABLE, prefix, hop: Hop::Device(tunnel.to_owned()) });
+    }
+    for &prefix in local(policy).flat_map(|(department, _)| &department.overlay) {
+        state.routes.insert(Route { table: TABLE, prefix, hop: Hop::Throw });
+    }
+    for segment in policy.departments.iter().filter_map(|department| department.segment.as_ref()) {
+        add_segment(&mut state, segment);
+    }
+    state.routes.retain(|route| families.contains(&route.prefix.family()));
+    state.rules.retain(|rule| families.contains(&rule.family));
+    state.addresses.retain(|address| families.contains(&Family::of(address.address.address())));
+    state
+}
+
+/// The departments that stand here, each with its segment.
+pub fn local(policy: &Policy) -> impl Iterator<Item = (&Department, &Segment)> {
+    policy.departments.iter().filter_map(|department| Some((department, department.segment.as_ref()?)))
+}
+
+fn leads_away(next: &NextHop, policy: &Policy) -> bool {
+    match next {
+        NextHop::Relays => true,
+        NextHop::Site(site) => *site != policy.site,
+    }
+}
+
+fn rules(family: Family, tunnel: &str) -> [Rule; 2] {
+    [
+        Rule {
+            family,
+            priority: PRIORITY,
+            input: None,
+            destination: None,
+            mark: Some(Mark { value: GATE, mask: GATE }),
+            verdict: RuleVerdict::Table(TABLE),
+        },
+        Rule {
+            family,
+            priority: PRIORITY + 1,
+            input: Some(tunnel.to_owned()),
+            destination: None,
+            mark: Some(Mark { value: 0, mask: GATE }),
+            verdict: RuleVerdict::Unreachable,
+        },
+    ]
+}
+
+fn add_segment(state: &mut State, segment: &Segment) {
+    let device = &segment_device(segment);
+    for &address in &segment.gateway {
+        state.addresses.insert(Address { device: device.clone(), address });
+    }
+    for mapping in &segment.mappings {
+        let family = mapping.real.family();
+        if let Some(&gateway) = segment.via.iter().find(|via| Family::of(**via) == family) {
+            let hop = Hop::Via { device: device.clone(), gateway };
+            state.routes.insert(Route { table: MAIN_TABLE, prefix: mapping.real, hop });
+        }
+    }
+}

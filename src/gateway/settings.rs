@@ -1,0 +1,35 @@
+//! What a gateway is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The UDP and TCP port of metrics.
+pub const METRICS_PORT: u16 = 9587;
+
+/// What a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bundle file, read at the start and at each reload.
+    pub bundle: PathBuf,
+    /// The folder of private keys, `UPLINK.key` each.
+    pub keys: PathBuf,
+    /// The trust file.
+    pub trust: PathBuf,
+    /// The state folder.
+    pub state: PathBuf,
+    /// The TUN device to make.
+    pub device: String,
+    /// The MTU of that device, in octets.
+    pub mtu: u32,
+    /// Where to serve metrics.
+    pub metrics: Metrics,
+}
+
+/// Where to serve metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metrics {
+    /// On loopback and the management address, port [`METRICS_PORT`].
+    Default,
+    /// At these addresses alone; none for nowhere.
+    At(Vec<SocketAddr>),
+}

@@ -1,0 +1,9 @@
+//! The gateway as a program, in network namespaces: a hub, two edges with the same real prefix, a legacy host behind
+//! each. What passes, what does not, what is refused at the start, what a change and a foreign hand do.
+
+mod change;
+mod drift;
+mod place;
+mod refusals;
+mod talk;
+mod traffic;
