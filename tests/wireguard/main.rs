@@ -5,6 +5,7 @@ mod changes;
 mod configuration;
 mod interop;
 mod lifecycle;
+mod network;
 mod quick;
 mod soak;
 mod traffic;
