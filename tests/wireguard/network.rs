@@ -105,7 +105,7 @@ fn fifty_streams_in_each_direction_end_well() {
     let server = bench.spawn(right.at, &["iperf3", "--server", "--forceflush"]);
     assert!(wait_until(SOON, || server.log().contains("listening")), "{}", server.log());
     for direction in ["--bidir", "--reverse"] {
-        let words = ["iperf3", "--client", "10.9.0.2", "--parallel", "50", "--time", "3", direction];
+        let words = ["iperf3", "--client", "10.9.0.2", "--parallel", "50", "--time", "2", "--bitrate", "2M", direction];
         let report = bench.run(left.at, &words).unwrap_or_else(|error| panic!("{error}\n{}", left.process.log()));
         assert!(report.contains("[SUM]") && report.contains("receiver"), "{report}");
     }
