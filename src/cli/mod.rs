@@ -6,6 +6,7 @@ pub mod definition;
 mod exit;
 mod findings;
 mod gateway;
+mod lab;
 mod output;
 mod pages;
 mod policy;
@@ -38,6 +39,8 @@ enum Command {
     Gateway(gateway::Arguments),
     /// How a gateway is, now.
     Status(status::Arguments),
+    /// A definition at work in network namespaces of this machine.
+    Lab(lab::Arguments),
     /// Print a shell's completions.
     Completions(pages::Completions),
     /// Write the man pages.
@@ -63,6 +66,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Agreement(arguments) => agreement::run(&arguments),
         Command::Gateway(arguments) => gateway::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Lab(arguments) => lab::run(arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),
         Command::Tunnel(arguments) => tunnel::tunnel(&arguments),

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::identity::Name;
+use crate::ruleset;
+use crate::sys::nftables::{Nft, NftError};
 use crate::telemetry::status::Status;
 
 use super::guard::{GuardError, Namespace, Process, wait_for};
@@ -32,6 +33,9 @@ pub enum FleetError {
         /// Its answer.
         cause: String,
     },
+    /// nft refused something.
+    #[error(transparent)]
+    Nft(#[from] NftError),
     /// A command of this program failed.
     #[error("turnpike {command} failed: {said}")]
     Command {
@@ -143,13 +147,27 @@ impl Fleet {
         ask(&self.program, &self.state(gateway))
     }
 
-    /// Runs a command of this program in a namespace, such as `gateway pause`.
+    /// Has a gateway leave foreign changes alone for so many seconds.
     ///
     /// # Errors
-    /// [`FleetError::Command`].
-    pub fn tell(&self, namespace: &Namespace, arguments: &[&str]) -> Result<String, FleetError> {
-        let mut command = namespace.command(&self.program);
-        succeed(&arguments.join(" "), command.args(arguments).output())
+    /// [`FleetError::Command`] with what `turnpike gateway repair` says.
+    pub fn pause_repair(&self, gateway: &Name, seconds: u32) -> Result<(), FleetError> {
+        let length = format!("{seconds}s");
+        self.repair(gateway, &["pause", "--for", &length])
+    }
+
+    /// Has a gateway repair again, at once.
+    ///
+    /// # Errors
+    /// [`FleetError::Command`] with what `turnpike gateway repair` says.
+    pub fn resume_repair(&self, gateway: &Name) -> Result<(), FleetError> {
+        self.repair(gateway, &["resume"])
+    }
+
+    fn repair(&self, gateway: &Name, words: &[&str]) -> Result<(), FleetError> {
+        let mut command = Command::new(&self.program);
+        command.args(["gateway", "repair"]).args(words).arg("--state").arg(self.state(gateway));
+        succeed("gateway repair", command.output()).map(drop)
     }
 
     /// Has every running gateway read its bundle again.
@@ -176,18 +194,12 @@ impl Fleet {
     }
 }
 
-/// Loads an nftables ruleset in a namespace.
+/// Loads the table that drops all forwarding, as a gateway's early unit does.
 ///
 /// # Errors
-/// [`FleetError::Command`] with what `nft` says.
-pub fn load_ruleset(namespace: &Namespace, json: &str) -> Result<(), FleetError> {
-    let mut command = namespace.command("nft");
-    command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(system("starting nft"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(json.as_bytes()).map_err(system("writing to nft"))?;
-    }
-    succeed("nft", child.wait_with_output()).map(drop)
+/// [`FleetError::Nft`].
+pub fn load_early_drop(namespace: &Namespace) -> Result<(), FleetError> {
+    Nft::new().within(namespace.handle().clone()).apply(&ruleset::early_drop()).map(drop).map_err(FleetError::from)
 }
 
 fn ask(program: &Path, state: &Path) -> Result<Status, FleetError> {

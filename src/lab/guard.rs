@@ -157,6 +157,11 @@ impl Namespace {
         self.folder.join("net")
     }
 
+    /// The namespace itself, for `sys`.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Its folder, which goes with it: a place for files of whatever runs in it.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -356,6 +361,11 @@ impl Drop for Process {
             eprintln!("cannot end '{}' (process {}): {error}", self.line, self.child.id());
         }
     }
+}
+
+/// Whether a process runs; one that has ended and that nobody has waited for yet does not.
+pub fn runs(pid: u32) -> bool {
+    start_time(pid).is_some()
 }
 
 /// The folders of all namespaces whose creators live, of whatever process.

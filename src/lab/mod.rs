@@ -7,11 +7,25 @@
 //! | [`topology`] | both, as namespaces and wires |
 //! | [`servers`] | the legacy systems, from Debian |
 //! | [`fleet`] | the gateways, as processes of this program |
+//! | [`raise`] | all of that as one lab |
+//! | [`session`] | a lab in the background |
+//! | [`plan`] | what is to be tried, from the definition |
 //! | [`probe`] | connections made for real from legacy hosts |
+//! | [`trial`] | those, with the gateways' counters as evidence |
+//! | [`faults`] | changes and faults made on purpose |
+//! | [`measure`] | round trip and throughput |
+//! | [`demo`] | all of it in order |
 
+pub mod demo;
+pub mod faults;
 pub mod fleet;
 pub mod guard;
+pub mod measure;
+pub mod plan;
 pub mod probe;
+pub mod raise;
 pub mod servers;
+pub mod session;
 pub mod surroundings;
 pub mod topology;
+pub mod trial;

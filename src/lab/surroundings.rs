@@ -196,3 +196,74 @@ impl HostPlan {
         self.addresses.iter().map(|interface| interface.address()).find(|address| Family::of(*address) == family)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Files, resolve};
+
+    const LAB: &str = include_str!("../../examples/three-councils/lab.toml");
+
+    fn model() -> Model {
+        let mut files = Files::new();
+        for (path, text) in [
+            ("network.toml", include_str!("../../examples/three-councils/network.toml")),
+            ("allotted.toml", include_str!("../../examples/three-councils/allotted.toml")),
+            ("councils/leeds.toml", include_str!("../../examples/three-councils/councils/leeds.toml")),
+            ("councils/bradford.toml", include_str!("../../examples/three-councils/councils/bradford.toml")),
+            ("councils/wakefield.toml", include_str!("../../examples/three-councils/councils/wakefield.toml")),
+            ("councils/ministry.toml", include_str!("../../examples/three-councils/councils/ministry.toml")),
+        ] {
+            files.insert(path, text);
+        }
+        resolve(&files, jiff::Timestamp::UNIX_EPOCH).expect("the example").model
+    }
+
+    fn refused(from: &str, to: &str) -> Option<SurroundingsError> {
+        assert!(LAB.contains(from), "{from}");
+        Surroundings::parse(&LAB.replacen(from, to, 1), &model()).err()
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let surroundings = Surroundings::parse(LAB, &model()).expect("the example");
+        assert_eq!((surroundings.wan.len(), surroundings.switches.len(), surroundings.hosts.len()), (4, 1, 7));
+    }
+
+    #[test]
+    fn each_fault_is_told_from_the_others() {
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let department = |text: &str| text.parse::<Qualified>().expect("a department");
+        use SurroundingsError::*;
+        assert!(matches!(refused("servers = [\"mail\"]", "servers = [\"post\"]"), Some(Malformed(_))));
+        assert!(matches!(refused("[[switch]]", "[[swich]]"), Some(Malformed(_))));
+        assert_eq!(refused("leeds-1 = \"192.0.2.11/24\", ", ""), Some(NoWanAddress(name("leeds-1"))));
+        assert_eq!(refused("hub-a = ", "hub-b = \"192.0.2.9/24\", hub-a = "), Some(UnknownGateway(name("hub-b"))));
+        assert_eq!(
+            refused("department = \"leeds/housing\"", "department = \"leeds/parks\""),
+            Some(UnknownDepartment { name: name("housing"), department: department("leeds/parks") })
+        );
+        assert_eq!(
+            refused("10.20.0.20/24", "10.21.0.20/24"),
+            Some(Outside {
+                name: name("housing"),
+                department: department("leeds/housing"),
+                address: [10, 21, 0, 20].into()
+            })
+        );
+        assert_eq!(refused("name = \"care\"", "name = \"post\""), Some(Twice(name("post"))));
+        let moved = refused(
+            "department = \"wakefield/treasury\"\naddresses = [\"10.41.0.1/24\"]",
+            "department = \"leeds/housing\"\naddresses = [\"10.20.0.2/24\"]",
+        );
+        assert_eq!(moved, Some(SwitchMismatch(department("leeds/housing"))));
+    }
+
+    #[test]
+    fn a_department_without_a_host_cannot_be_tried() {
+        let at = LAB.find("[[host]]\nname = \"housing\"").expect("housing");
+        let without = format!("{}{}", &LAB[..at], LAB[at..].split_once("\n\n").expect("the next").1);
+        let housing = "leeds/housing".parse().expect("a department");
+        assert_eq!(Surroundings::parse(&without, &model()).err(), Some(SurroundingsError::NoHost(housing)));
+    }
+}

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::identity::{Name, Qualified};
 use crate::net::{Family, Interface};
@@ -93,13 +93,6 @@ impl Network {
     /// The host with this overlay address.
     pub fn host_at(&self, overlay: IpAddr) -> Option<&Host> {
         self.hosts.iter().find(|host| host.overlay.contains(&overlay))
-    }
-
-    /// Every namespace by the name that people know it by, with the file on which it is pinned.
-    pub fn places(&self) -> Vec<(String, PathBuf)> {
-        let named = |(name, namespace): (&Name, &Namespace)| (name.to_string(), namespace.path());
-        let hosts = self.hosts.iter().map(|host| (host.plan.name.to_string(), host.namespace.path()));
-        hosts.chain(self.gateways.iter().map(named)).chain(self.switches.iter().map(named)).collect()
     }
 
     /// Joins a host to the WAN by a wire of its own, past all gateways: what the overlay is compared with.
@@ -199,7 +192,7 @@ impl Network {
 
 /// What a gateway's host sets before its devices appear, besides forwarding, which comes after the early drop
 /// table. Reverse path filtering is off so that what drops a spoofed source is the gateway's own rules.
-const GATEWAY_SYSCTLS: [(&str, &str); 9] = [
+const GATEWAY_SYSCTLS: [(&str, &str); 12] = [
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
     ("net.ipv4.conf.all.src_valid_mark", "1"),
@@ -207,6 +200,9 @@ const GATEWAY_SYSCTLS: [(&str, &str); 9] = [
     ("net.ipv4.conf.default.send_redirects", "0"),
     ("net.ipv4.conf.all.accept_redirects", "0"),
     ("net.ipv6.conf.all.accept_redirects", "0"),
+    ("net.ipv4.conf.all.accept_source_route", "0"),
+    ("net.ipv4.conf.default.accept_source_route", "0"),
+    ("net.ipv6.conf.all.accept_source_route", "0"),
     ("net.ipv6.conf.all.accept_ra", "0"),
     ("net.ipv6.conf.default.accept_ra", "0"),
 ];

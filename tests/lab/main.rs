@@ -2,5 +2,6 @@
 //!
 //! Needs root; without it each test says SKIP.
 
+mod commands;
 mod guard;
 mod packages;
