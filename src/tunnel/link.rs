@@ -225,6 +225,16 @@ impl Link {
         self.config.warm = warm;
     }
 
+    #[cfg(test)]
+    pub(crate) fn config(&self) -> &LinkConfig {
+        &self.config
+    }
+
+    #[cfg(test)]
+    pub(crate) fn break_engine(&mut self) {
+        self.engine.broken = true;
+    }
+
     /// The preshared key.
     pub fn preshared(&self) -> Option<&PresharedKey> {
         self.config.preshared.as_ref()

@@ -22,6 +22,8 @@ mod queue;
 mod reason;
 mod routes;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod unreachable;
 pub mod wire;
 

@@ -221,10 +221,22 @@ impl Engine {
     /// # Errors
     /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
     pub fn initiate(&mut self, out: &mut [u8]) -> Result<Option<usize>, Reason> {
-        self.contained(|tunn| match tunn.format_handshake_initiation(out, false) {
-            TunnResult::WriteToNetwork(datagram) => Ok(Some(datagram.len())),
-            TunnResult::Err(error) => Err(reason(&error)),
-            _ => Ok(None),
+        if out.len() < wire::INITIATION {
+            return Err(Reason::Oversized);
+        }
+        self.contained(|tunn| {
+            // Else it would count the 90 s of this attempt from the last tick, which may be long ago. What it wants to
+            // send is the same initiation, or a keepalive that an initiation makes needless.
+            if let TunnResult::WriteToNetwork(datagram) = tunn.update_timers(out)
+                && datagram.len() == wire::INITIATION
+            {
+                return Ok(Some(datagram.len()));
+            }
+            match tunn.format_handshake_initiation(out, false) {
+                TunnResult::WriteToNetwork(datagram) => Ok(Some(datagram.len())),
+                TunnResult::Err(error) => Err(reason(&error)),
+                _ => Ok(None),
+            }
         })
     }
 
@@ -348,5 +360,116 @@ fn reason(error: &WireGuardError) -> Reason {
         WireGuardError::WrongKey | WireGuardError::InvalidAeadTag => Reason::Unauthentic,
         WireGuardError::NoCurrentSession | WireGuardError::ConnectionExpired => Reason::NoSession,
         WireGuardError::LockFailed => Reason::Panicked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    /// Two engines with a session that the first began.
+    fn engines() -> (Engine, Engine) {
+        let keys = [1, 2].map(|octet| PrivateKey::from_octets([octet; 32]));
+        let [mut here, mut there] = [(0, 1), (1, 0)]
+            .map(|(own, peer)| Engine::new(&Identity::new(&keys[own]), &keys[peer].public(), None, 0x00ab_cd00));
+        let (mut out, mut answer) = (vec![0; 2000], vec![0; 2000]);
+        let length = here.initiate(&mut out).expect("room").expect("none in progress");
+        let Ok(Consumed::Answered(length)) = there.consume(SOURCE, &out[..length], &mut answer) else { panic!() };
+        let Ok(Consumed::Established(length)) = here.consume(SOURCE, &answer[..length], &mut out) else { panic!() };
+        let opened = there.open(SOURCE, &out[..length], &mut answer);
+        assert_eq!(opened, Ok(Opened { content: Content::Keepalive, confirms: true }));
+        (here, there)
+    }
+
+    fn seal(engine: &mut Engine, packet: &[u8], mtu: usize) -> Vec<u8> {
+        let mut room = [packet, &[0xff; 16]].concat();
+        let mut out = vec![0; 70_000];
+        let length = engine.seal(&mut room, packet.len(), mtu, &mut out).expect("sealed");
+        let padded = length - wire::OVERHEAD;
+        assert!(room[packet.len()..padded].iter().all(|octet| *octet == 0), "padded with zeros");
+        out.truncate(length);
+        out
+    }
+
+    #[test]
+    fn pads_to_sixteen() {
+        let (mut here, mut there) = engines();
+        for (payload, padded) in [(0, 32), (11, 32), (12, 32), (13, 48), (100, 128)] {
+            let packet = crate::tunnel::inner::tests::packet("10.0.0.1", "10.0.0.2", payload);
+            let datagram = seal(&mut here, &packet, 1420);
+            assert_eq!(datagram.len(), padded + wire::OVERHEAD, "{payload}");
+            let mut out = vec![0; 2000];
+            let opened = there.open(SOURCE, &datagram, &mut out).expect("authentic");
+            assert_eq!(opened.content, Content::Packet(packet.len()), "and the padding goes again");
+            assert_eq!(out[..packet.len()], packet);
+        }
+    }
+
+    #[test]
+    fn pads_no_further_than_the_mtu() {
+        let cases = [(1409, 1420, 1420), (1420, 1420, 1420), (1408, 1420, 1408), (0, 1420, 0), (5, 0, 16), (5, 8, 8)];
+        for (length, mtu, padded) in cases {
+            assert_eq!(padded_length(length, mtu), padded, "{length} within {mtu}");
+        }
+        assert_eq!(padded_length(1420 * 3 + 1, 1420), 1420 * 3 + 16, "from the last segment on");
+        let (mut here, _) = engines();
+        let packet = crate::tunnel::inner::tests::packet("10.0.0.1", "10.0.0.2", 1395);
+        assert_eq!(seal(&mut here, &packet, 1420).len(), 1420 + wire::OVERHEAD);
+    }
+
+    #[test]
+    fn no_buffer_is_so_short_that_boringtun_panics() {
+        let (mut here, mut there) = engines();
+        let packet = crate::tunnel::inner::tests::packet("10.0.0.1", "10.0.0.2", 980);
+        let datagram = seal(&mut here, &packet, 1420);
+        for length in [0, 1, 31, 147, 148, 500, datagram.len() - 1] {
+            let mut out = vec![0; length];
+            let mut room = [packet.as_slice(), &[0; 16]].concat();
+            assert_eq!(here.seal(&mut room, packet.len(), 1420, &mut out), Err(Reason::Oversized), "seal {length}");
+            assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::Oversized), "open {length}");
+        }
+        for length in [0, 31, 147] {
+            let mut out = vec![0; length];
+            assert_eq!(here.tick(&mut out), Err(Reason::Oversized), "tick {length}");
+            assert_eq!(here.initiate(&mut out), Err(Reason::Oversized), "initiate {length}");
+            let mut keepalive = [];
+            assert_eq!(here.seal(&mut keepalive, 0, 1420, &mut out), Err(Reason::Oversized), "keepalive {length}");
+        }
+        let mut out = vec![0; 147];
+        let mut initiation = vec![0; wire::INITIATION];
+        initiation[0] = 1;
+        assert_eq!(there.consume(SOURCE, &initiation, &mut out), Err(Reason::Oversized));
+        let mut out = vec![0; 2000];
+        assert!(there.open(SOURCE, &datagram, &mut out).is_ok(), "canary: with room it opens");
+    }
+
+    #[test]
+    fn a_counter_beyond_the_limit_is_refused_before_boringtun_adds_to_it() {
+        let (mut here, mut there) = engines();
+        let packet = crate::tunnel::inner::tests::packet("10.0.0.1", "10.0.0.2", 10);
+        let mut datagram = seal(&mut here, &packet, 1420);
+        let mut out = vec![0; 2000];
+        for counter in [u64::MAX, u64::MAX - 1024, wire::REJECT_AFTER_MESSAGES] {
+            datagram[8..16].copy_from_slice(&counter.to_le_bytes());
+            assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::CounterExhausted));
+        }
+        datagram[8..16].copy_from_slice(&(wire::REJECT_AFTER_MESSAGES - 1).to_le_bytes());
+        assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::Unauthentic), "the highest that is tried");
+    }
+
+    #[test]
+    fn nothing_is_sealed_or_queued_without_a_session() {
+        let key = PrivateKey::from_octets([1; 32]);
+        let mut engine = Engine::new(&Identity::new(&key), &key.public(), None, 5);
+        let mut out = vec![0; 2000];
+        assert_eq!(engine.seal(&mut [0x45; 64], 48, 1420, &mut out), Err(Reason::NoSession));
+        assert!(matches!(engine.initiate(&mut out), Ok(Some(wire::INITIATION))), "and no handshake began by it");
+    }
+
+    #[test]
+    fn a_panic_becomes_a_reason() {
+        assert_eq!(contained(|| -> u8 { panic!("within a peer") }), Err(Reason::Panicked));
     }
 }

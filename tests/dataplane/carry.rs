@@ -27,7 +27,7 @@ fn both_families_cross_over_both_families() {
         let link = pair.left.link();
         assert!(link.alive && link.handshakes == 1, "{link:?}");
         assert_eq!(link.endpoint, Some(right.parse().expect("an address")));
-        assert_eq!(pair.left.drops("no_route"), 0);
+        assert_eq!(pair.left.drops("malformed_outgoing"), 0);
         assert!(link.sent_packets > 18 && link.received_bytes > 12_000, "{link:?}");
     }
 }

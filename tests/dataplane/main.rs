@@ -1,4 +1,6 @@
 //! Two data planes in network namespaces of their own, over a wire: they need root.
 
 mod carry;
+mod change;
+mod hostile;
 mod lab;

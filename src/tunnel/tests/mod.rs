@@ -1,0 +1,9 @@
+//! Stories of two and more endpoints that exchange datagrams through memory.
+
+mod door;
+mod owner;
+mod roaming;
+mod sessions;
+mod world;
+
+pub(crate) use crate::{identity, net, tunnel};
