@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Failure, output};
-use crate::policy::{Files, Finding, Origin, printable};
+use crate::policy::{Files, Finding, Origin, printable, steers};
 
 /// A finding in JSON.
 #[derive(Serialize)]
@@ -84,7 +84,7 @@ fn excerpt(line: &str, column: u32, width: u32) -> (String, usize) {
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
     let width = usize::try_from(width).unwrap_or(1);
     let start = if column + width <= SHOWN { 0 } else { column.saturating_sub(SHOWN / 4) };
-    let plain = |c: char| if printable(c.encode_utf8(&mut [0; 4])).chars().eq([c]) { c } else { '?' };
+    let plain = |c: char| if steers(c) { '?' } else { c };
     let shown = line.chars().map(|c| if c == '\t' { ' ' } else { c });
     (shown.skip(start).take(SHOWN).map(plain).collect(), column - start)
 }

@@ -86,9 +86,10 @@ fn overlays(draft: &mut Draft, report: &mut Report) {
     for prefix in draft.allotted.departments.values().flat_map(|given| &given.overlay) {
         taken.take(*prefix);
     }
+    let kept = draft.kept();
     for (name, reals) in draft.unmapped.clone() {
         for real in reals {
-            if draft.allotted_overlay(&name, real).is_some() {
+            if draft.allotted.overlay_of(&name, real, &kept).is_some() {
                 continue;
             }
             let own = draft.overlay.iter().filter(|overlay| overlay.family() == real.family());

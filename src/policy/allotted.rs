@@ -36,6 +36,19 @@ pub(super) struct Given {
     pub(super) overlay: Vec<Prefix>,
 }
 
+/// The network's overlay, and what departments may not be given of it: management, reserved and chosen prefixes.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) overlay: Vec<Prefix>,
+    pub(super) taken: Vec<Prefix>,
+}
+
+impl Kept {
+    fn allows(&self, prefix: Prefix) -> bool {
+        self.overlay.iter().any(|overlay| overlay.covers(prefix)) && !self.taken.iter().any(|it| it.overlaps(prefix))
+    }
+}
+
 /// A department's number has to fit the packet mark beside the gate bit.
 pub(super) const MOST_DEPARTMENTS: u32 = (1 << 24) - 1;
 
@@ -102,6 +115,14 @@ impl Allotted {
     /// The youngest address given to a gateway that still lies in the management prefix.
     pub(super) fn management_of(&self, gateway: &Name, prefix: Prefix) -> Option<IpAddr> {
         self.management.get(gateway)?.iter().rev().find(|address| prefix.contains(**address)).copied()
+    }
+
+    /// The youngest prefix given to a department that still fits its real prefix and the network.
+    pub(super) fn overlay_of(&self, department: &Qualified, real: Prefix, kept: &Kept) -> Option<Prefix> {
+        let fits = |prefix: &&Prefix| {
+            prefix.family() == real.family() && prefix.length() == real.length() && kept.allows(**prefix)
+        };
+        self.departments.get(department)?.overlay.iter().rev().find(fits).copied()
     }
 
     /// The links of these gateways that have no number.

@@ -29,7 +29,7 @@ mod terms;
 pub use allot::allot;
 pub use compile::{LISTED_PORTS, compile, matches};
 pub use evaluate::{Aim, Evaluator, Flow, Reason, Verdict, evaluate};
-pub use finding::{Code, Finding, Severity, printable};
+pub use finding::{Code, Finding, Severity, printable, steers};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;
 pub use resolve::{Resolved, resolve, signers, terms};

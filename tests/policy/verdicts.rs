@@ -222,3 +222,12 @@ fn a_test_of_every_address_finds_the_ones_that_a_guardrail_takes_out() {
     assert!(!outcomes[0].passed);
     assert_eq!(flow.source, "100.64.1.64".parse::<IpAddr>().expect("an address"));
 }
+
+#[test]
+fn a_real_prefix_may_lie_in_the_overlay_where_both_are_equal() {
+    let equal = replaced(base(), "councils/leeds.toml", "real = \"10.7.0.0/16\"", "real = \"100.80.0.0/16\"");
+    let equal = replaced(equal, "councils/leeds.toml", "host = \"10.7.1.1\"", "host = \"100.80.1.1\"");
+    let model = resolved(&equal).model;
+    let records = model.services.iter().find(|service| service.name.thing.as_str() == "records").expect("the service");
+    assert_eq!(records.hosts, records.overlay_hosts);
+}

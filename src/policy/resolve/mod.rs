@@ -153,12 +153,12 @@ impl Draft {
         for document in &documents.councils {
             self.departments(document);
         }
+        self.departments.sort_by(|a, b| a.name.cmp(&b.name));
         self.sites();
         self.reals();
         for document in &documents.councils {
             self.services(document);
         }
-        self.departments.sort_by(|a, b| a.name.cmp(&b.name));
         self.services.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(document) = &documents.network {
             self.guardrails(document);
@@ -203,12 +203,16 @@ impl Draft {
         Ok(Resolved { model, cases: self.cases, terms: self.terms, warnings: findings })
     }
 
+    /// A department; they are sorted as soon as all are read.
     pub(super) fn department(&self, name: &Qualified) -> Option<&Department> {
-        self.departments.iter().find(|department| department.name == *name)
+        let at = self.departments.binary_search_by(|department| department.name.cmp(name)).ok()?;
+        self.departments.get(at)
     }
 
+    /// A service; they are sorted as soon as all are read.
     pub(super) fn service(&self, name: &Qualified) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == *name)
+        let at = self.services.binary_search_by(|service| service.name.cmp(name)).ok()?;
+        self.services.get(at)
     }
 }
 

@@ -1,11 +1,9 @@
 //! Puts the numbers, management addresses and overlay prefixes that were given out into the model.
 
 use crate::bundle::Mapping;
-use crate::identity::Qualified;
-use crate::net::Prefix;
+use crate::policy::allotted::Kept;
 use crate::policy::finding::Code;
 use crate::policy::resolve::Draft;
-use crate::policy::resolve::network::within;
 use crate::policy::source::Mark;
 
 /// Fills in what `allotted.toml` has; reports, in one finding, what it lacks.
@@ -68,14 +66,12 @@ impl Draft {
     }
 
     fn overlays(&mut self, missing: &mut Vec<String>) {
-        let unmapped: Vec<_> = self.unmapped.iter().map(|(name, reals)| (name.clone(), reals.clone())).collect();
-        for (name, reals) in unmapped {
-            let found: Vec<_> = reals.iter().map(|&real| (real, self.allotted_overlay(&name, real))).collect();
-            let Some(department) = self.departments.iter_mut().find(|department| department.name == name) else {
-                continue;
-            };
-            for (real, overlay) in found {
-                match overlay {
+        let kept = self.kept();
+        for (name, reals) in &self.unmapped {
+            let at = self.departments.binary_search_by(|department| department.name.cmp(name));
+            let Some(department) = at.ok().and_then(|at| self.departments.get_mut(at)) else { continue };
+            for &real in reals {
+                match self.allotted.overlay_of(name, real, &kept) {
                     Some(overlay) => department.mappings.push(Mapping { real, overlay }),
                     None => missing.push(format!("department '{name}', real prefix {real}")),
                 }
@@ -83,27 +79,19 @@ impl Draft {
         }
     }
 
-    /// The youngest prefix given to a department that still fits its real prefix and the network.
-    pub(in crate::policy) fn allotted_overlay(&self, name: &Qualified, real: Prefix) -> Option<Prefix> {
-        let given = &self.allotted.departments.get(name)?.overlay;
-        let fits = |prefix: &&Prefix| {
-            prefix.family() == real.family() && prefix.length() == real.length() && self.allottable(**prefix)
-        };
-        given.iter().rev().find(fits).copied()
-    }
-
-    /// Whether a department may have a prefix: inside the overlay, and nobody else's.
-    fn allottable(&self, prefix: Prefix) -> bool {
-        let taken = self.reserved.iter().copied().chain(self.management.iter().map(|(prefix, _)| *prefix));
+    /// What decides whether a prefix that was given out can still be used.
+    pub(in crate::policy) fn kept(&self) -> Kept {
+        let management = self.management.iter().map(|(prefix, _)| *prefix);
         let chosen = self.departments.iter().filter(|department| !self.unmapped.contains_key(&department.name));
         let chosen = chosen.flat_map(|department| department.mappings.iter().map(|mapping| mapping.overlay));
-        within(prefix, &self.overlay) && !taken.chain(chosen).any(|taken| taken.overlaps(prefix))
+        let taken = self.reserved.iter().copied().chain(management).chain(chosen).collect();
+        Kept { overlay: self.overlay.clone(), taken }
     }
 
     fn overlay_hosts(&mut self) {
         for service in &mut self.services {
-            let department = self.departments.iter().find(|department| department.name == service.department);
-            let Some(department) = department else { continue };
+            let at = self.departments.binary_search_by(|department| department.name.cmp(&service.department));
+            let Some(department) = at.ok().and_then(|at| self.departments.get(at)) else { continue };
             let translate = |host: &std::net::IpAddr| {
                 department.mappings.iter().find_map(|mapping| mapping.real.translate(*host, mapping.overlay))
             };
