@@ -33,14 +33,15 @@ const LOOK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const HELP: &str = "\
-The process goes to the background once the interface and /var/run/wireguard/INTERFACE.sock exist. It ends by
-SIGTERM or SIGINT, and when the interface or the socket is deleted.
+The process goes to the background once the interface and its socket,
+/var/run/wireguard/INTERFACE.sock, exist. It ends by SIGTERM or SIGINT, and when the interface
+or the socket is deleted.
 
 Environment:
-  WG_TUN_FD, WG_UAPI_FD    descriptors of a TUN device and a listening socket to use instead of new ones
+  WG_TUN_FD, WG_UAPI_FD    descriptors of a TUN device and a listening socket to use
   WG_PROCESS_FOREGROUND=1  as --foreground
-  LOG_LEVEL                verbose (or debug), info, error (default) or silent; when set, the background process
-                           keeps writing its log to stderr
+  LOG_LEVEL                verbose (or debug), info, error (default) or silent; when set,
+                           the background process keeps writing its log to stderr
 
 Examples:
   turnpike tunnel wg0 && wg setconf wg0 /etc/wireguard/wg0.conf
