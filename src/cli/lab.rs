@@ -153,7 +153,7 @@ fn hold(definition: &Definition, readiness: Readiness) -> Result<Exit, Failure> 
     let say = |text: &str| eprintln!("{:6.1} s  {text}", began.elapsed().as_secs_f64());
     let watcher = Watcher { say: &say, interrupted: &interrupt.flag };
     let raised = Lab::prepare(definition, &watcher).and_then(|mut lab| {
-        lab.start_gateways(&watcher)?;
+        lab.start_gateways(definition, &watcher)?;
         Session::publish(&lab, definition).map(|_| lab)
     });
     let lab = match raised {

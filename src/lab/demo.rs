@@ -50,7 +50,7 @@ pub fn run(definition: &Definition, watcher: &Watcher<'_>) -> Result<Report, Lab
         measures.push(measure::direct(&mut lab.network, from, to)?);
         watcher.step("measured: a wire past all gateways")?;
     }
-    lab.start_gateways(watcher)?;
+    lab.start_gateways(definition, watcher)?;
     let expected = expectations(&definition.model, &definition.cases);
     let mut rows = try_all(&lab, &definition.model, &expected, watcher)?;
     watcher.step(&format!(

@@ -118,21 +118,33 @@ impl Fleet {
     /// # Errors
     /// [`FleetError::NotReady`] with the gateway's own words.
     pub fn wait(&mut self) -> Result<(), FleetError> {
+        self.wait_until(|status| status.links.iter().all(|link| link.up))
+    }
+
+    /// Waits until every started gateway answers, with tunnels or without.
+    ///
+    /// # Errors
+    /// [`FleetError::NotReady`] with the gateway's own words.
+    pub fn wait_for_answers(&mut self) -> Result<(), FleetError> {
+        self.wait_until(|_| true)
+    }
+
+    fn wait_until(&mut self, settled: impl Fn(&Status) -> bool) -> Result<(), FleetError> {
         let names: Vec<Name> = self.running.keys().cloned().collect();
         for gateway in names {
             let Some(process) = self.running.get_mut(&gateway) else { continue };
             let (program, state) = (&self.program, self.states.join(gateway.as_str()));
-            let settled = wait_for(STARTUP, || {
+            let ready = wait_for(STARTUP, || {
                 if process.exited().is_some() {
                     return Some(false);
                 }
                 let status = ask(program, &state).ok()?;
-                status.links.iter().all(|link| link.up).then_some(true)
+                settled(&status).then_some(true)
             });
-            let how = match settled {
+            let how = match ready {
                 Some(true) => continue,
                 Some(false) => "ended",
-                None => "has no tunnel after 20 s",
+                None => "is not ready after 20 s",
             };
             return Err(FleetError::NotReady { gateway, how, log: last_lines(&process.log()) });
         }

@@ -13,6 +13,7 @@
 //! | [`probe`] | connections made for real from legacy hosts |
 //! | [`trial`] | those, with the gateways' counters as evidence |
 //! | [`faults`] | changes and faults made on purpose |
+//! | `traffic` | what goes on while they are made |
 //! | [`measure`] | round trip and throughput |
 //! | [`demo`] | all of it in order |
 
@@ -24,8 +25,11 @@ pub mod measure;
 pub mod plan;
 pub mod probe;
 pub mod raise;
+#[cfg(test)]
+mod sample;
 pub mod servers;
 pub mod session;
 pub mod surroundings;
 pub mod topology;
+mod traffic;
 pub mod trial;

@@ -220,3 +220,69 @@ fn kind_of(flow: &Flow) -> Option<Kind> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::sample::example;
+
+    fn rows(subject: &str) -> Vec<(Kind, bool, String)> {
+        let example = example();
+        let all = expectations(&example.model, &example.cases);
+        let own = all.into_iter().filter(|row| row.subject == subject);
+        own.map(|row| (row.attempt.expect("an attempt").kind, row.allow, row.by.to_string())).collect()
+    }
+
+    #[test]
+    fn an_agreement_is_tried_on_every_port_and_at_both_ends_of_a_range() {
+        let by = || "A-104".to_owned();
+        assert_eq!(
+            rows("A-104"),
+            [(Kind::Tcp(21), true, by()), (Kind::Tcp(50_000), true, by()), (Kind::Tcp(50_009), true, by())]
+        );
+    }
+
+    #[test]
+    fn a_consumer_in_both_families_is_tried_in_both() {
+        let example = example();
+        let all = expectations(&example.model, &example.cases);
+        let own = all.iter().filter(|row| row.subject == "A-105" && row.from == "wakefield/social-care");
+        let to: Vec<IpAddr> = own.filter_map(|row| row.attempt.as_ref().ok()).map(|attempt| attempt.to).collect();
+        assert_eq!((to.len(), to.iter().filter(|to| to.is_ipv6()).count()), (6, 3));
+    }
+
+    #[test]
+    fn what_lacks_consent_and_what_a_guardrail_denies_is_expected_to_be_denied() {
+        assert!(rows("A-107").iter().all(|(_, allow, by)| !allow && by == "no agreement in force allows it"));
+        assert_eq!(rows("A-109"), [(Kind::Tcp(23), false, "G-1".to_owned())]);
+    }
+
+    #[test]
+    fn a_test_as_of_another_time_than_now_is_named_as_such() {
+        let mut example = example();
+        let now = example.model.at;
+        let agreement = example.model.agreements.iter_mut().find(|it| it.id.as_str() == "A-104").expect("A-104");
+        agreement.not_before = Some(now);
+        for case in &mut example.cases {
+            case.as_of = "2026-01-05T12:00:00Z".parse().expect("a time");
+        }
+        let all = expectations(&example.model, &example.cases);
+        let other: Vec<&Expectation> = all.iter().filter(|row| matches!(row.by, By::AnotherTime(_))).collect();
+        assert!(!other.is_empty() && other.iter().all(|row| row.to == "wakefield/ledger"), "{other:?}");
+    }
+
+    #[test]
+    fn each_attempt_is_made_once_by_the_gateway_of_its_consumer() {
+        let example = example();
+        let all = expectations(&example.model, &example.cases);
+        let lists = attempts(&example.model, &all);
+        let names: Vec<&str> = lists.keys().map(Name::as_str).collect();
+        assert_eq!(names, ["bradford-1", "hub-a", "leeds-1", "wakefield-1"]);
+        for list in lists.values() {
+            let mut sorted: Vec<&Attempt> = list.iter().map(|(attempt, _)| attempt).collect();
+            sorted.sort();
+            sorted.dedup();
+            assert_eq!(sorted.len(), list.len());
+        }
+    }
+}

@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use crate::net::{Family, Icmp, Protocol};
 
-use super::guard::{GuardError, Namespace, wait_for};
+use super::guard::{GuardError, Namespace, wait_until};
 use super::servers::{GREETING, LEDGER, Servers, listens};
 use super::surroundings::Server;
 use super::topology::Host;
 
-/// How long an attempt waits for an answer. Within the lab a round trip takes a few milliseconds.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// How long an attempt that must fail waits for an answer. Within the lab a round trip takes a few milliseconds.
+pub const BRIEF: Duration = Duration::from_millis(900);
+
+/// How long an attempt that must pass may take: a busy machine is no verdict.
+pub const PATIENT: Duration = Duration::from_secs(6);
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,16 +74,18 @@ impl From<GuardError> for Outcome {
 }
 
 /// Tries to reach `to`, an overlay address of the host `target`, from the host `from`.
-pub fn attempt(from: &Host, target: &Host, to: IpAddr, kind: Kind, servers: &Servers) -> Outcome {
+pub fn attempt(from: &Host, target: &Host, to: IpAddr, kind: Kind, servers: &Servers, patience: Duration) -> Outcome {
     let stand_in = match StandIn::at(target, to, kind) {
         Ok(stand_in) => stand_in,
         Err(fault) => return Outcome::Fault(fault),
     };
     match (kind, client_for(target, kind)) {
-        (_, Some(server)) => use_client(from, target, to, server, kind, servers),
-        (Kind::Tcp(port), None) => connect(&from.namespace, SocketAddr::new(to, port)),
-        (Kind::Udp(port), None) => exchange(&from.namespace, &stand_in, SocketAddr::new(to, port)),
-        (Kind::Echo, None) => echo(&from.namespace, to),
+        (_, Some(server)) => {
+            Client { from, target, servers, patience }.speak(server, SocketAddr::new(to, port_of(kind)))
+        }
+        (Kind::Tcp(port), None) => connect(&from.namespace, SocketAddr::new(to, port), patience),
+        (Kind::Udp(port), None) => exchange(&from.namespace, &stand_in, SocketAddr::new(to, port), patience),
+        (Kind::Echo, None) => echo(&from.namespace, to, patience),
     }
 }
 
@@ -92,9 +97,9 @@ pub fn control(target: &Host, to: IpAddr, kind: Kind) -> Outcome {
         Err(fault) => return Outcome::Fault(fault),
     };
     match kind {
-        Kind::Tcp(port) => connect(&target.namespace, SocketAddr::new(real, port)),
-        Kind::Udp(port) => exchange(&target.namespace, &stand_in, SocketAddr::new(real, port)),
-        Kind::Echo => echo(&target.namespace, real),
+        Kind::Tcp(port) => connect(&target.namespace, SocketAddr::new(real, port), PATIENT),
+        Kind::Udp(port) => exchange(&target.namespace, &stand_in, SocketAddr::new(real, port), PATIENT),
+        Kind::Echo => echo(&target.namespace, real, PATIENT),
     }
 }
 
@@ -121,8 +126,8 @@ impl StandIn {
     }
 }
 
-fn connect(from: &Namespace, to: SocketAddr) -> Outcome {
-    match from.enter(|| TcpStream::connect_timeout(&to, PATIENCE)) {
+fn connect(from: &Namespace, to: SocketAddr, patience: Duration) -> Outcome {
+    match from.enter(|| TcpStream::connect_timeout(&to, patience)) {
         Ok(Ok(_)) => Outcome::Answered("connected".into()),
         Ok(Err(error)) => stopped_by(&error),
         Err(error) => error.into(),
@@ -138,14 +143,14 @@ fn stopped_by(error: &io::Error) -> Outcome {
     }
 }
 
-fn exchange(from: &Namespace, stand_in: &StandIn, to: SocketAddr) -> Outcome {
+fn exchange(from: &Namespace, stand_in: &StandIn, to: SocketAddr, patience: Duration) -> Outcome {
     let StandIn::Udp(server) = stand_in else { return Outcome::Fault("no listener".into()) };
     let any: IpAddr = if to.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let talk = || -> io::Result<()> {
         let client = from.enter(|| UdpSocket::bind((any, 0))).map_err(io::Error::other)??;
         client.connect(to)?;
-        client.set_read_timeout(Some(PATIENCE))?;
-        server.set_read_timeout(Some(PATIENCE))?;
+        client.set_read_timeout(Some(patience))?;
+        server.set_read_timeout(Some(patience))?;
         client.send(b"turnpike")?;
         let mut buffer = [0; 16];
         let (length, peer) = server.recv_from(&mut buffer)?;
@@ -158,8 +163,9 @@ fn exchange(from: &Namespace, stand_in: &StandIn, to: SocketAddr) -> Outcome {
     }
 }
 
-fn echo(from: &Namespace, to: IpAddr) -> Outcome {
-    match from.command("ping").args(["-n", "-c1", "-W1", &to.to_string()]).output() {
+fn echo(from: &Namespace, to: IpAddr, patience: Duration) -> Outcome {
+    let wait = patience.as_secs_f32().to_string();
+    match from.command("ping").args(["-n", "-c1", "-W", &wait, &to.to_string()]).output() {
         Ok(output) if output.status.success() => Outcome::Answered("echoed".into()),
         // iputils: 1 is "no reply", 2 any other error.
         Ok(output) if output.status.code() == Some(1) => Outcome::Stopped,
@@ -178,44 +184,91 @@ fn client_for(target: &Host, kind: Kind) -> Option<Server> {
     target.plan.servers.iter().copied().find(speaks)
 }
 
-fn use_client(from: &Host, target: &Host, to: IpAddr, server: Server, kind: Kind, servers: &Servers) -> Outcome {
-    let (_, port) = kind.on_the_wire(Family::of(to));
-    let to = SocketAddr::new(to, port);
-    match server {
-        Server::Web => fetch(from, &web_url(to), servers, "answered"),
-        Server::Ftp => fetch(from, &format!("ftp://{to}/{LEDGER}"), servers, "fetched by EPSV"),
-        Server::Mail => send_mail(from, target, to, servers),
-        Server::Iperf => transfer(from, to),
-        Server::Telnet => connect(&from.namespace, to),
+fn port_of(kind: Kind) -> u16 {
+    match kind {
+        Kind::Tcp(port) | Kind::Udp(port) => port,
+        Kind::Echo => 0,
+    }
+}
+
+/// A legacy host that speaks to a server on another.
+struct Client<'a> {
+    from: &'a Host,
+    target: &'a Host,
+    servers: &'a Servers,
+    patience: Duration,
+}
+
+impl Client<'_> {
+    fn speak(&self, server: Server, to: SocketAddr) -> Outcome {
+        match server {
+            Server::Web => self.fetch(&web_url(to), "answered"),
+            Server::Ftp => self.fetch(&format!("ftp://{to}/{LEDGER}"), "fetched by EPSV"),
+            Server::Mail => self.send_mail(to),
+            Server::Iperf => self.copy(to),
+            Server::Telnet => connect(&self.from.namespace, to, self.patience),
+        }
+    }
+
+    fn curl(&self) -> std::process::Command {
+        let mut command = self.from.namespace.command("curl");
+        let all = (self.patience + PATIENT).as_secs_f32().to_string();
+        command.args(["-q", "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", &all]);
+        command.args(["--connect-timeout", &self.patience.as_secs_f32().to_string()]);
+        command.arg("--cacert").arg(&self.servers.certificate);
+        command
+    }
+
+    fn fetch(&self, url: &str, how: &str) -> Outcome {
+        judge(self.curl().arg(url).output(), |output| {
+            if output.stdout == GREETING.as_bytes() {
+                Outcome::Answered(how.to_owned())
+            } else {
+                Outcome::Fault(format!("{url} gave another text"))
+            }
+        })
+    }
+
+    /// Sends a message of its own and waits until it lies in the target's mailbox.
+    fn send_mail(&self, to: SocketAddr) -> Outcome {
+        let sender = &self.from.plan.name;
+        let subject = format!("{sender} {:?}", std::time::Instant::now());
+        let file = self.servers.certificate.with_file_name(format!("{sender}.mail"));
+        if let Err(error) = std::fs::write(&file, format!("Subject: {subject}\r\n\r\nhousing list enclosed\r\n")) {
+            return Outcome::Fault(error.to_string());
+        }
+        let mut command = self.curl();
+        command.args(["--mail-from", "clerk@legacy.example", "--mail-rcpt", "post@legacy.example", "--upload-file"]);
+        judge(command.arg(&file).arg(format!("smtp://{to}")).output(), |_| {
+            let messages = || self.servers.messages(self.target);
+            if wait_until(PATIENT, || messages().iter().any(|message| message.contains(&subject))) {
+                Outcome::Answered("mail delivered".into())
+            } else {
+                Outcome::Fault("the mail was accepted but not delivered".into())
+            }
+        })
+    }
+
+    fn copy(&self, to: SocketAddr) -> Outcome {
+        let (address, port) = (to.ip().to_string(), to.port().to_string());
+        let milliseconds = self.patience.as_millis().to_string();
+        let arguments = ["-c", &address, "-p", &port, "-n", "1M", "--connect-timeout", &milliseconds];
+        match self.from.namespace.command("iperf3").args(arguments).output() {
+            Ok(output) if output.status.success() => Outcome::Answered("1 MB copied".into()),
+            Ok(output) => {
+                let said = [&output.stdout, &output.stderr]
+                    .map(|stream| String::from_utf8_lossy(stream).into_owned())
+                    .concat();
+                let unreached = ["timed out", "unreachable", "No route"].iter().any(|text| said.contains(text));
+                if unreached { Outcome::Stopped } else { Outcome::Fault(said.trim().to_owned()) }
+            }
+            Err(error) => Outcome::Fault(format!("iperf3: {error}")),
+        }
     }
 }
 
 fn web_url(to: SocketAddr) -> String {
-    if to.port() == 443 { format!("https://{}/", bracketed(to.ip())) } else { format!("http://{to}/") }
-}
-
-fn bracketed(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    }
-}
-
-fn curl(from: &Host, servers: &Servers) -> std::process::Command {
-    let mut command = from.namespace.command("curl");
-    command.args([
-        "-q",
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--max-time",
-        "5",
-        "--noproxy",
-        "*",
-        "--connect-timeout",
-    ]);
-    command.arg(PATIENCE.as_secs_f32().to_string()).arg("--cacert").arg(&servers.certificate);
-    command
+    if to.port() == 443 { format!("https://{to}/") } else { format!("http://{to}/") }
 }
 
 /// curl(1): 7 is "cannot connect", 28 a time-out, and 0 that the server answered.
@@ -227,50 +280,6 @@ fn judge(output: io::Result<Output>, good: impl FnOnce(&Output) -> Outcome) -> O
             _ => Outcome::Fault(last_line(&output)),
         },
         Err(error) => Outcome::Fault(format!("curl: {error}")),
-    }
-}
-
-fn fetch(from: &Host, url: &str, servers: &Servers, how: &str) -> Outcome {
-    judge(curl(from, servers).arg(url).output(), |output| {
-        if output.stdout == GREETING.as_bytes() {
-            Outcome::Answered(how.to_owned())
-        } else {
-            Outcome::Fault(format!("{url} gave another text"))
-        }
-    })
-}
-
-/// Sends a message of its own and waits until it lies in the target's mailbox.
-fn send_mail(from: &Host, target: &Host, to: SocketAddr, servers: &Servers) -> Outcome {
-    let subject = format!("{} {:?}", from.plan.name, std::time::Instant::now());
-    let file = servers.certificate.with_file_name(format!("{}.mail", from.plan.name));
-    if let Err(error) = std::fs::write(&file, format!("Subject: {subject}\r\n\r\nhousing list enclosed\r\n")) {
-        return Outcome::Fault(error.to_string());
-    }
-    let mut command = curl(from, servers);
-    command.args(["--mail-from", "clerk@legacy.example", "--mail-rcpt", "post@legacy.example", "--upload-file"]);
-    judge(command.arg(&file).arg(format!("smtp://{to}")).output(), |_| {
-        let arrived = || servers.messages(target).iter().any(|message| message.contains(&subject)).then_some(());
-        match wait_for(Duration::from_secs(5), arrived) {
-            Some(()) => Outcome::Answered("mail delivered".into()),
-            None => Outcome::Fault("the mail was accepted but not delivered".into()),
-        }
-    })
-}
-
-fn transfer(from: &Host, to: SocketAddr) -> Outcome {
-    let (address, port) = (to.ip().to_string(), to.port().to_string());
-    let milliseconds = PATIENCE.as_millis().to_string();
-    let arguments = ["-c", &address, "-p", &port, "-n", "1M", "--connect-timeout", &milliseconds];
-    match from.namespace.command("iperf3").args(arguments).output() {
-        Ok(output) if output.status.success() => Outcome::Answered("1 MB copied".into()),
-        Ok(output) => {
-            let said =
-                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            let unreached = ["timed out", "unreachable", "No route"].iter().any(|text| said.contains(text));
-            if unreached { Outcome::Stopped } else { Outcome::Fault(said.trim().to_owned()) }
-        }
-        Err(error) => Outcome::Fault(format!("iperf3: {error}")),
     }
 }
 

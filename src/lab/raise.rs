@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::identity::Name;
 use crate::policy::cases::Case;
 use crate::policy::model::Model;
 
@@ -106,13 +107,20 @@ impl Lab {
         Ok(Self { fleet, servers, network })
     }
 
-    /// Starts the gateways and waits for their tunnels.
+    /// Starts the gateways and waits for their tunnels. Hubs come first, since an edge that finds none tries again only
+    /// after 5 s (WireGuard paper, section 6.1).
     ///
     /// # Errors
     /// [`LabError`].
-    pub fn start_gateways(&mut self, watcher: &Watcher<'_>) -> Result<(), LabError> {
-        for (name, namespace) in &self.network.gateways {
-            self.fleet.start(name, namespace)?;
+    pub fn start_gateways(&mut self, definition: &Definition, watcher: &Watcher<'_>) -> Result<(), LabError> {
+        let is_hub = |name: &Name| definition.model.hubs.iter().any(|hub| hub.name == *name);
+        for hubs in [true, false] {
+            for (name, namespace) in self.network.gateways.iter().filter(|(name, _)| is_hub(name) == hubs) {
+                self.fleet.start(name, namespace)?;
+            }
+            if hubs {
+                self.fleet.wait_for_answers()?;
+            }
         }
         self.fleet.wait()?;
         watcher.step(&format!("gateways: {} run, every tunnel stands", self.network.gateways.len()))

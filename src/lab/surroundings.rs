@@ -200,23 +200,12 @@ impl HostPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Files, resolve};
+    use crate::lab::sample::example;
 
     const LAB: &str = include_str!("../../examples/three-councils/lab.toml");
 
     fn model() -> Model {
-        let mut files = Files::new();
-        for (path, text) in [
-            ("network.toml", include_str!("../../examples/three-councils/network.toml")),
-            ("allotted.toml", include_str!("../../examples/three-councils/allotted.toml")),
-            ("councils/leeds.toml", include_str!("../../examples/three-councils/councils/leeds.toml")),
-            ("councils/bradford.toml", include_str!("../../examples/three-councils/councils/bradford.toml")),
-            ("councils/wakefield.toml", include_str!("../../examples/three-councils/councils/wakefield.toml")),
-            ("councils/ministry.toml", include_str!("../../examples/three-councils/councils/ministry.toml")),
-        ] {
-            files.insert(path, text);
-        }
-        resolve(&files, jiff::Timestamp::UNIX_EPOCH).expect("the example").model
+        example().model
     }
 
     fn refused(from: &str, to: &str) -> Option<SurroundingsError> {

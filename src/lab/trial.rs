@@ -20,7 +20,7 @@ use crate::telemetry::status::Status;
 use super::fleet::Fleet;
 use super::guard::wait_for;
 use super::plan::{Attempt, By, Expectation, attempts};
-use super::probe::{Kind, Outcome, attempt, control};
+use super::probe::{BRIEF, Kind, Outcome, PATIENT, attempt, control};
 use super::raise::{Lab, LabError, Watcher};
 use super::topology::{Host, Network};
 
@@ -119,11 +119,11 @@ fn try_one(lab: &Lab, tried: &Attempt, by: &By) -> (Outcome, Option<Outcome>) {
     let (Some(from), Some(target)) = (consumer(&lab.network, tried), lab.network.host_at(tried.to)) else {
         return (Outcome::Fault("the lab has no host there".into()), None);
     };
-    let answers = match by {
-        By::Agreement(_) => None,
-        By::Guardrail(_) | By::Nothing(_) | By::AnotherTime(_) => Some(control(target, tried.to, tried.kind)),
+    let (answers, patience) = match by {
+        By::Agreement(_) => (None, PATIENT),
+        By::Guardrail(_) | By::Nothing(_) | By::AnotherTime(_) => (Some(control(target, tried.to, tried.kind)), BRIEF),
     };
-    (attempt(from, target, tried.to, tried.kind, &lab.servers), answers)
+    (attempt(from, target, tried.to, tried.kind, &lab.servers, patience), answers)
 }
 
 /// The host that makes an attempt.
@@ -205,5 +205,50 @@ fn describe(expectation: &Expectation, attempt: &Attempt) -> String {
     match attempt.kind {
         Kind::Echo => format!("{} → {} echo{family}", expectation.from, expectation.to),
         Kind::Tcp(_) | Kind::Udp(_) => format!("{} → {} {}{family}", expectation.from, expectation.to, attempt.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::plan::expectations;
+    use crate::lab::sample::example;
+
+    /// The row of the first expectation about `subject`, after a trial.
+    fn judged(subject: &str, outcome: Outcome, control: Option<Outcome>, counted: bool) -> Row {
+        let example = example();
+        let all = expectations(&example.model, &example.cases);
+        let expectation = all.iter().find(|row| row.subject == subject).expect("an expectation");
+        let counted = counted.then(|| Counted { name: subject.to_owned(), packets: 3 });
+        let attempt = expectation.attempt.clone().expect("an attempt");
+        judge(expectation, &BTreeMap::from([(attempt, Trial { outcome, control, counted })]))
+    }
+
+    fn answered() -> Outcome {
+        Outcome::Answered("answered".into())
+    }
+
+    #[test]
+    fn an_allowed_attempt_must_be_answered_and_counted() {
+        assert!(judged("A-101", answered(), None, true).ok);
+        assert!(!judged("A-101", answered(), None, false).ok);
+        assert!(!judged("A-101", Outcome::Stopped, None, true).ok);
+        assert!(!judged("A-101", Outcome::Fault("reset".into()), None, true).ok);
+    }
+
+    #[test]
+    fn a_denied_attempt_must_be_stopped_and_counted_while_the_target_answers() {
+        assert!(judged("A-107", Outcome::Stopped, Some(answered()), true).ok);
+        assert!(!judged("A-107", answered(), Some(answered()), true).ok);
+        assert!(!judged("A-107", Outcome::Stopped, Some(answered()), false).ok);
+        assert!(!judged("A-107", Outcome::Stopped, Some(Outcome::Stopped), true).ok);
+        assert!(!judged("A-107", Outcome::Fault("reset".into()), Some(answered()), true).ok);
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_made_is_wrong() {
+        let example = example();
+        let all = expectations(&example.model, &example.cases);
+        assert!(all.iter().all(|expectation| !judge(expectation, &BTreeMap::new()).ok));
     }
 }

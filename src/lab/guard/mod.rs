@@ -26,22 +26,28 @@
 //! creator is gone belongs to nobody. Processes die with the creator anyway (`PR_SET_PDEATHSIG`); their own
 //! children are found by their namespace.
 
+mod leftovers;
+mod process;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Once, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 
 use crate::sys::netns::{self, Handle};
+
+use leftovers::{Creator, clear, make_folder, processes_in, remove_folder};
+pub use leftovers::{living, runs, sweep};
+pub use process::Process;
+use process::spawn_on_lasting_thread;
 
 /// Where the namespaces are pinned. Not `/run/netns`: `ip netns add` remounts that and would hide ours.
 pub const FOLDER: &str = "/run/turnpike-netns";
@@ -293,241 +299,7 @@ pub fn bridge(at: &Namespace, name: &str, ports: &[&str]) -> Result<(), GuardErr
     ports.iter().try_for_each(|port| at.ip(&format!("link set {port} master {name}")).map(drop))
 }
 
-/// A process in a namespace. It is killed when dropped.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    line: String,
-    log: PathBuf,
-}
-
-impl Process {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The command with its arguments.
-    pub fn line(&self) -> &str {
-        &self.line
-    }
-
-    /// What it has printed so far; empty once its namespace is gone.
-    pub fn log(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-    }
-
-    /// Sends it a signal, if it still runs.
-    ///
-    /// # Errors
-    /// [`GuardError::System`].
-    pub fn signal(&mut self, signal: Signal) -> Result<(), GuardError> {
-        if self.exited().is_some() {
-            return Ok(());
-        }
-        kill(pid_of(&self.child), signal)
-            .map_err(|error| system(format!("sending {signal} to '{}'", self.line))(error.into()))
-    }
-
-    /// How it ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
-    }
-
-    /// Waits for its end, at most `within`.
-    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
-        wait_for(within, || self.exited())
-    }
-
-    /// Asks it to end by SIGTERM, kills it if it does not within that time, and says how it ended.
-    ///
-    /// # Errors
-    /// [`GuardError::System`].
-    pub fn stop(mut self, within: Duration) -> Result<ExitStatus, GuardError> {
-        self.signal(Signal::SIGTERM)?;
-        if let Some(status) = self.wait(within) {
-            return Ok(status);
-        }
-        self.signal(Signal::SIGKILL)?;
-        self.child.wait().map_err(system(format!("waiting for '{}'", self.line)))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.exited().is_none()
-            && let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop))
-        {
-            eprintln!("cannot end '{}' (process {}): {error}", self.line, self.child.id());
-        }
-    }
-}
-
-/// Whether a process runs; one that has ended and that nobody has waited for yet does not.
-pub fn runs(pid: u32) -> bool {
-    start_time(pid).is_some()
-}
-
-/// The folders of all namespaces whose creators live, of whatever process.
-pub fn living() -> Vec<PathBuf> {
-    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    let lives = |path: &PathBuf| {
-        path.file_name().and_then(|name| Creator::of(&name.to_string_lossy())).is_some_and(Creator::lives)
-    };
-    entries.map(|entry| entry.path()).filter(lives).collect()
-}
-
-/// Removes the namespaces of creators that are gone, with what still runs in them, and names them.
-///
-/// # Errors
-/// [`GuardError::System`].
-pub fn sweep() -> Result<Vec<String>, GuardError> {
-    let entries = match fs::read_dir(FOLDER) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(system(format!("listing {FOLDER}")))?,
-    };
-    let mut removed = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if Creator::of(&name).is_some_and(Creator::lives) {
-            continue;
-        }
-        clear(&entry.path()).map_err(system(format!("removing {}", entry.path().display())))?;
-        removed.push(name);
-    }
-    Ok(removed)
-}
-
-/// Who made a namespace. A process id alone is given out again; with the start time it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Creator {
-    pid: u32,
-    started: u64,
-}
-
-impl Creator {
-    fn current() -> io::Result<Self> {
-        let pid = std::process::id();
-        start_time(pid).map(|started| Self { pid, started }).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// Reads the folder's name.
-    fn of(name: &str) -> Option<Self> {
-        let mut parts = name.split('.');
-        Some(Self { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()? })
-    }
-
-    fn lives(self) -> bool {
-        start_time(self.pid) == Some(self.started)
-    }
-}
-
-/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat` (`proc(5)`); `None` if there is
-/// no such process or it is dead.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field, the name in parentheses, may hold blanks and parentheses: count from its end.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
-/// Ends what runs in the namespace of this folder, unpins it and removes the folder.
-fn clear(folder: &Path) -> io::Result<()> {
-    if let Ok(inode) = Handle::open(&folder.join("net")).and_then(|handle| handle.inode()) {
-        // Again until none is left: a process may have forked meanwhile.
-        wait_until(Duration::from_secs(5), || {
-            let found = processes_in(inode);
-            for &pid in &found {
-                // One that ended by itself meanwhile needs no signal.
-                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-            }
-            found.is_empty()
-        });
-    }
-    remove_folder(folder)
-}
-
-/// Makes the folder; again where another process removed the empty [`FOLDER`] in between.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    let missing = |made: &io::Result<()>| made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let mut made = fs::create_dir_all(folder);
-    for _ in 0..10 {
-        if !missing(&made) {
-            break;
-        }
-        made = fs::create_dir_all(folder);
-    }
-    made
-}
-
-fn remove_folder(folder: &Path) -> io::Result<()> {
-    netns::remove(&folder.join("net"))?;
-    match fs::remove_dir_all(folder) {
-        // Another process swept it.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Fails while others have namespaces, as it should.
-    fs::remove_dir(FOLDER).ok();
-    Ok(())
-}
-
-/// The processes, other than ours, whose first thread stands in the namespace with this inode number.
-fn processes_in(inode: u64) -> BTreeSet<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
-    let own = i32::try_from(std::process::id()).ok();
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| Some(*pid) != own)
-        .filter(|pid| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|file| file.ino() == inode))
-        .collect()
-}
-
-/// Spawns on a thread that lasts as long as this process, so that `PR_SET_PDEATHSIG`, which speaks of the
-/// spawning thread, means this process.
-fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
-    type Request = (Command, mpsc::SyncSender<io::Result<Child>>);
-    static SPAWNER: LazyLock<mpsc::Sender<Request>> = LazyLock::new(|| {
-        let (requests, queue) = mpsc::channel::<Request>();
-        thread::spawn(move || {
-            for (mut command, reply) in queue {
-                // Nobody waits any more: the child is dropped, not killed, but the namespace will end it.
-                reply.send(command.spawn()).ok();
-            }
-        });
-        requests
-    });
-    let (reply, answer) = mpsc::sync_channel(1);
-    SPAWNER.send((command, reply)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-    answer.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
-}
-
 fn line_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_names_its_creator() {
-        assert_eq!(Creator::of("4711.815.0.edge"), Some(Creator { pid: 4711, started: 815 }));
-        assert_eq!(Creator::of("edge"), None);
-    }
-
-    #[test]
-    fn this_process_lives_and_another_start_time_is_another_process() {
-        let own = Creator::current().expect("our own start time");
-        assert!(own.lives());
-        assert!(!Creator { started: own.started + 1, ..own }.lives());
-    }
 }
