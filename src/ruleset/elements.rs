@@ -197,7 +197,7 @@ fn icmp(family: Family) -> Protocol {
 }
 
 /// The message type that answers a query: RFC 792, RFC 950, RFC 4443.
-fn answer(family: Family, query: u8) -> Option<u8> {
+pub(super) fn answer(family: Family, query: u8) -> Option<u8> {
     match (family, query) {
         (Family::V4, 8) => Some(0),
         (Family::V4, 13 | 15 | 17) => Some(query + 1),

@@ -1,25 +1,38 @@
 //! The operator's denials as rules, in both directions, each with a counter of its own.
 //!
-//! What a guardrail denies is not among the policy's rules in the first place; these say no once more, and count.
+//! Ports that a guardrail denies are not among the policy's rules in the first place; but a rule that grants a whole
+//! protocol, or everything, cannot leave one out, so a guardrail is asked before it.
+//!
+//! ```text
+//!  c_guard_go, c_guard_back        by direction: count and drop
+//!  c_transit_go, c_transit_back    at relays, which do not know the direction: what is denied is not looked up in
+//!                                  this direction, and then perhaps in the other
+//! ```
 
 use nftables::expr::MetaKey;
 
-use super::elements::FAMILIES;
+use super::elements::{FAMILIES, answer};
 use super::statement::{
-    Expr, Rule, Side, Stmt, address, any_of, count, field, goto, icmp, is, meta, number, port, prefix, range,
+    Expr, Rule, Side, Stmt, address, any_of, back, count, field, goto, icmp, is, meta, number, port, prefix, range,
 };
 use super::table::Table;
-use crate::bundle::{Guardrail, Match};
+use crate::bundle::{Guardrail, Match, Role};
 use crate::identity::Id;
 use crate::net::{Family, Prefix, Protocol};
 
 const COUNTER: &str = "g_";
 
-/// Adds the chains `c_guard_go` and `c_guard_back`.
-pub(super) fn add(table: &mut Table, guardrails: &[Guardrail]) {
+/// Adds the chains.
+pub(super) fn add(table: &mut Table, role: Role, guardrails: &[Guardrail]) {
     table.counters.extend(guardrails.iter().map(|guardrail| counter(&guardrail.id)));
-    for (name, client) in [("c_guard_go", Side::Source), ("c_guard_back", Side::Destination)] {
-        table.chain(name, guardrails.iter().flat_map(|guardrail| rules(guardrail, client)).collect());
+    for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
+        let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto("c_guarded")];
+        let guard = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &hit(guardrail)));
+        table.chain(format!("c_guard_{name}"), guard.collect());
+        if role == Role::Relay {
+            let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
+            table.chain(format!("c_transit_{name}"), skip.chain([vec![goto(format!("c_{name}"))]]).collect());
+        }
     }
 }
 
@@ -33,7 +46,7 @@ pub(super) fn counted(counter: &str) -> Option<Id> {
     counter.strip_prefix(COUNTER)?.replace('_', "-").parse().ok()
 }
 
-fn rules(guardrail: &Guardrail, client: Side) -> Vec<Rule> {
+fn rules(guardrail: &Guardrail, client: Side, then: &[Stmt]) -> Vec<Rule> {
     let (from, to) = (&guardrail.from, &guardrail.to.prefixes);
     let ports = if guardrail.to.ports.is_empty() { &[Match::Any][..] } else { &guardrail.to.ports };
     let places = if from.is_empty() && to.is_empty() {
@@ -41,12 +54,11 @@ fn rules(guardrail: &Guardrail, client: Side) -> Vec<Rule> {
     } else {
         FAMILIES.iter().filter_map(|&family| place(family, client, from, to)).collect()
     };
-    let hit = [count(counter(&guardrail.id)), goto("c_guarded")];
     places
         .iter()
         .flat_map(|place| ports.iter().map(move |what| (place, what)))
         .filter_map(|(place, what)| Some((place, asks(*what, client)?)))
-        .map(|(place, asks)| place.iter().cloned().chain(asks).chain(hit.clone()).collect())
+        .map(|(place, asks)| place.iter().cloned().chain(asks).chain(then.iter().cloned()).collect())
         .collect()
 }
 
@@ -71,10 +83,9 @@ fn asks(what: Match, client: Side) -> Option<Vec<Stmt>> {
     match what {
         Match::Port { protocol, port } => ports(protocol, number(port)),
         Match::Ports { protocol, first, last } => ports(protocol, range(number(first), number(last))),
-        // The answers have other types; a query that is denied has none.
-        Match::Icmp { .. } if client == Side::Destination => None,
         Match::Icmp { protocol, kind } => {
             let family = if Protocol(protocol) == Protocol::ICMP { Family::V4 } else { Family::V6 };
+            let kind = if client == Side::Source { kind } else { answer(family, kind)? };
             Some(vec![is(field(icmp(family), "type"), number(kind))])
         }
         Match::Protocol { protocol: of } => Some(vec![protocol(of)]),

@@ -4,7 +4,7 @@
 //!  c_policy   ICMP errors only as related to a flow of an agreement in force
 //!             direction original ─▶ c_original: guardrails, c_go, for TCP that opens nothing also c_back
 //!             established        ─▶ c_reply:    guardrails, c_back, for TCP that opens nothing also c_go
-//!  c_transit  without connection tracking, at relays: c_go, unless it opens TCP c_back, then guardrails
+//!  c_transit  without connection tracking, at relays: c_go, and unless it opens TCP c_back
 //!  c_go       (department of the source,      destination, protocol, destination port) → agreement: accept
 //!  c_back     (department of the destination, source,      protocol, source port)      → agreement: accept
 //! ```
@@ -16,8 +16,8 @@
 //! connection, and whoever speaks first would be taken for its opener. A relay cannot tell an unsolicited UDP
 //! answer from a granted one; both edges can.
 //!
-//! At relays the guardrails come last and only count: without connection tracking the answer to a client that
-//! happens to use a guarded port would look like a hit. What they deny is not among the rules anyway.
+//! Relays do not know a packet's direction, and the answer to a client that happens to use a guarded port must
+//! pass: there a guardrail only keeps the packet from being looked up in the direction in which it denies it.
 
 use nftables::expr::MetaKey;
 
@@ -93,9 +93,9 @@ fn tracked(guard: &'static str, first: &'static str, second: &'static str) -> Ve
 fn transit() -> Vec<Rule> {
     let mut rules: Vec<Rule> =
         FAMILIES.map(|family| vec![is_error(family), jump(per(family, "c_transit_error"))]).into();
-    rules.push(vec![jump("c_go")]);
+    rules.push(vec![jump("c_transit_go")]);
     rules.push(vec![opens_tcp(), goto("c_transit_denied")]);
-    rules.push(vec![jump("c_back")]);
+    rules.push(vec![jump("c_transit_back")]);
     rules.push(vec![goto("c_transit_denied")]);
     rules
 }

@@ -304,6 +304,11 @@ pub fn goto(chain: impl Into<String>) -> Stmt {
     Stmt::Schema(Statement::Goto(JumpTarget { target: chain.into().into() }))
 }
 
+/// Goes back to the chain that jumped here.
+pub fn back() -> Stmt {
+    Stmt::Schema(Statement::Return(None))
+}
+
 /// Leaves the packet out of connection tracking.
 pub fn notrack() -> Stmt {
     Stmt::Own(Own::Notrack(()))
@@ -342,6 +347,7 @@ mod tests {
             drop(),
             jump("c_go"),
             goto("c_denied"),
+            back(),
             notrack(),
             Stmt::Own(Own::Snat(netmap(&[
                 pair("192.168.1.0/24", "100.64.1.0/24"),
