@@ -162,6 +162,10 @@ impl Worker {
     }
 
     fn read_tun(&mut self) {
+        if self.blocked.is_some() {
+            // Not asked for, hence an error: the device alone can have one.
+            return self.device_failed(Errno::EIO);
+        }
         for _ in 0..PACKETS {
             if self.blocked.is_some() {
                 return;

@@ -250,7 +250,10 @@ fn open(family: Family, port: u16, device: Option<&str>, mark: u32) -> Result<Op
         set(&fd, sockopt::Mark, &mark, "mark datagrams")?;
     }
     match family {
-        Family::V4 => set(&fd, sockopt::Ipv4PacketInfo, &true, "ask for destination addresses")?,
+        Family::V4 => {
+            set(&fd, sockopt::Ipv4PacketInfo, &true, "ask for destination addresses")?;
+            allow_fragments(&fd)?;
+        }
         Family::V6 => {
             set(&fd, sockopt::Ipv6V6Only, &true, "separate the families")?;
             set(&fd, sockopt::Ipv6RecvPacketInfo, &true, "ask for destination addresses")?;
@@ -278,6 +281,16 @@ fn bind_port(fd: &OwnedFd, family: Family, port: u16) -> Result<Option<u16>, Bin
         Family::V6 => getsockname::<SockaddrIn6>(raw).map_err(name)?.port(),
     };
     Ok(Some(bound))
+}
+
+/// Clears "do not fragment" on what is sent, as the kernel's WireGuard does: behind a router that drops ICMP, datagrams
+/// that are too long would else be lost for ever. IPv6 knows no such bit.
+fn allow_fragments(fd: &OwnedFd) -> Result<(), BindError> {
+    let never = libc::IP_PMTUDISC_DONT;
+    let (value, length) = (std::ptr::from_ref(&never).cast(), length_of::<libc::c_int>());
+    // SAFETY: IP_MTU_DISCOVER reads one integer, which lives until after the call.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, length) };
+    Errno::result(result).map(|_| ()).map_err(system("allow fragments"))
 }
 
 /// Eight mebioctets, or as much as the administrator allows.
