@@ -20,7 +20,7 @@ test: ## everything that must hold: lints, unit tests, and scenarios in network 
 	@scripts/test
 
 test-clock: ## the tunnel's time limits of 90, 120, 180 and 540 s, on a clock that the test advances
-	$(CARGO) test --locked --features mock-clock --test clock --target-dir target/clock
+	$(CARGO) test --locked --features mock-clock --test clock
 
 lint: ## formatting, lints, documentation; licences where cargo-deny is installed
 	$(CARGO) fmt --check

@@ -15,6 +15,8 @@ pub struct Source {
     pub has_module_doc: bool,
     /// Lines with `unsafe`.
     pub unsafe_lines: Vec<usize>,
+    /// Modules in files of their own that it declares for tests alone, as paths from the crate's root.
+    pub test_modules: Vec<Vec<String>>,
     /// Every path that it names, made absolute where it begins with `crate`, `self` or `super`.
     pub mentions: Vec<Mention>,
 }
@@ -46,10 +48,18 @@ impl Source {
         let home = home(path);
         let module = home.first().cloned().unwrap_or_default();
         let has_module_doc = file.attrs.iter().any(|attribute| attribute.path().is_ident("doc"));
-        let mut scanner = Scanner { home, in_test: false, unsafe_lines: Vec::new(), mentions: Vec::new() };
+        let mut scanner = Scanner { home, ..Scanner::default() };
         scanner.visit_file(&file);
-        let Scanner { unsafe_lines, mentions, .. } = scanner;
-        Ok(Self { path: path.to_owned(), module, has_module_doc, unsafe_lines, mentions })
+        let Scanner { unsafe_lines, test_modules, mentions, .. } = scanner;
+        Ok(Self { path: path.to_owned(), module, has_module_doc, unsafe_lines, test_modules, mentions })
+    }
+
+    /// Takes all that a file says as said in a test if another file declares it for tests alone.
+    pub fn judge_as_test_if_declared(&mut self, test_modules: &[Vec<String>]) {
+        let home = home(&self.path);
+        if test_modules.iter().any(|module| home.starts_with(module)) {
+            self.mentions.iter_mut().for_each(|mention| mention.in_test = true);
+        }
     }
 }
 
@@ -62,11 +72,13 @@ fn home(path: &str) -> Vec<String> {
     parts
 }
 
+#[derive(Default)]
 struct Scanner {
     /// The module that the visitor is in.
     home: Vec<String>,
     in_test: bool,
     unsafe_lines: Vec<usize>,
+    test_modules: Vec<Vec<String>>,
     mentions: Vec<Mention>,
 }
 
@@ -143,6 +155,12 @@ impl<'ast> Visit<'ast> for Scanner {
                 self.home.push(module.ident.to_string());
                 visit::visit_item(self, item);
                 self.home.pop();
+            }
+            Item::Mod(module) => {
+                if self.in_test {
+                    self.test_modules.push(self.home.iter().cloned().chain([module.ident.to_string()]).collect());
+                }
+                visit::visit_item(self, item);
             }
             _ => visit::visit_item(self, item),
         }
