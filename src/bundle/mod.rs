@@ -23,7 +23,7 @@ mod narrowing;
 mod policy;
 mod rules;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod seal;
 #[cfg(test)]
 mod tests;

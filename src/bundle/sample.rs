@@ -18,7 +18,7 @@ pub(super) fn contents() -> Vec<Contents> {
     vec![edge(), hub()]
 }
 
-pub(super) fn edge() -> Contents {
+pub(crate) fn edge() -> Contents {
     let rule = |port, agreement| Rule {
         department: 1,
         destination: [100, 70, 36, 20].into(),

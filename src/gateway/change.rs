@@ -66,7 +66,7 @@ impl Gateway {
             return Err(error);
         }
         self.target = target;
-        self.keep(&octets);
+        self.keep(octets);
         self.configuration.generation = self.generation();
         self.configuration.source = source;
         self.configuration.applied = Timestamp::now();

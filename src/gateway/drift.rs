@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::control::LONGEST_PAUSE;
 use super::error::GatewayError;
-use super::raise::{Gateway, reconcile_to};
+use super::raise::{Gateway, Target, reconcile_to};
 use super::routing;
 use crate::dataplane::End;
-use crate::reconcile;
+use crate::reconcile::{self, Observed};
 use crate::telemetry::conditions::Condition;
 
 impl Gateway {
@@ -42,6 +42,7 @@ impl Gateway {
         let observed = self.netlink.observe(routing::TABLE).await?;
         let steps = reconcile::steps(&self.target.routing, &observed);
         self.drift.present = ruleset || !steps.is_empty();
+        self.troubles.uplinks = self.uplinks_in_overlay(&observed);
         if !self.drift.present || paused {
             return Ok(());
         }
@@ -57,6 +58,23 @@ impl Gateway {
         }
         self.drift.present = false;
         Ok(())
+    }
+
+    /// Uplinks whose own address lies in a prefix allotted to a department: a carrier's NAT took a prefix that the
+    /// overlay uses, and the drop of foreign overlay addresses would cut its gateway off.
+    fn uplinks_in_overlay(&self, observed: &Observed) -> Vec<Condition> {
+        let Target { bundle, policy, .. } = &self.target;
+        let mut conditions = Vec::new();
+        for uplink in &bundle.membership.uplinks {
+            let own = observed.all.addresses.iter().filter(|own| Some(&own.device) == uplink.device.as_ref());
+            for address in own.map(|own| own.address) {
+                let taken = policy.allotted.iter().find(|prefix| prefix.contains(address.address()));
+                conditions.extend(taken.map(|prefix| Condition::UplinkInOverlay {
+                    cause: format!("uplink {} has {address}, and {prefix} is allotted to a department", uplink.name),
+                }));
+            }
+        }
+        conditions
     }
 
     /// Whether the workers still run.

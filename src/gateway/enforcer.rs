@@ -24,6 +24,15 @@ pub struct Enforcer {
     own: VecDeque<u32>,
 }
 
+/// Which tables of ours were in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The one that this program loads.
+    pub ours: bool,
+    /// The one that drops everything before that.
+    pub early: bool,
+}
+
 /// Compiles what a bundle asks of nftables.
 ///
 /// # Errors
@@ -57,12 +66,15 @@ impl Enforcer {
             None => self.load(ruleset).await,
             Some(old) if old == ruleset => Ok(()),
             Some(old) => {
-                // What the elements to be deleted counted is lost with them: read it first.
-                self.count().await?;
+                // What the elements to be deleted counted is lost with them: read it first, if the table is there.
+                drop(self.count().await);
                 let new = Arc::clone(&ruleset);
                 let batch = blocking(move || Ok(ruleset::diff(&old, &new))).await?;
-                self.apply(batch).await?;
-                self.settle(ruleset).await
+                match self.apply(batch).await {
+                    Ok(()) => self.settle(ruleset).await,
+                    // Somebody changed the table under it.
+                    Err(_) => self.load(ruleset).await,
+                }
             }
         }
     }
@@ -101,19 +113,25 @@ impl Enforcer {
         self.apply(ruleset::alive(&self.tunnel)).await
     }
 
-    /// Takes away our table, for a start that failed: no table of ours was there before.
+    /// Which tables of ours are in the kernel, also of a former process.
+    pub async fn found(&self) -> Found {
+        let nft = self.nft.clone();
+        let look =
+            move || Ok(Found { ours: nft.has_table(ruleset::TABLE), early: nft.has_table(ruleset::EARLY_TABLE) });
+        blocking(look).await.unwrap_or(Found { ours: false, early: false })
+    }
+
+    /// Undoes the first load, for a start that failed. A table of ours that was there before stays, as it closes by
+    /// itself; the early one comes back in the same instant in which ours goes.
     ///
     /// # Errors
     /// [`GatewayError::Nft`].
-    pub async fn withdraw(&mut self) -> Result<(), GatewayError> {
-        self.apply(ruleset::remove()).await?;
-        self.loaded = None;
-        Ok(())
-    }
-
-    /// Whether a table of ours is in the kernel, also of a former process.
-    pub async fn is_there(&self) -> bool {
-        self.listing().await.is_ok()
+    pub async fn withdraw(&mut self, before: Found) -> Result<(), GatewayError> {
+        match before {
+            Found { ours: true, .. } => Ok(()),
+            Found { ours: false, early: true } => self.apply(ruleset::remove().then(ruleset::early_drop())).await,
+            Found { ours: false, early: false } => self.apply(ruleset::remove()).await,
+        }
     }
 
     /// Whether somebody changed our table. Reads the counters on the way.

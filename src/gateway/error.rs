@@ -203,9 +203,10 @@ impl GatewayError {
             Self::PortInUse { .. } => {
                 "stop what uses it ('ss -lunp' shows it), or change the hub's endpoints in network.toml".into()
             }
-            Self::Compile(_) | Self::Nft(_) | Self::Netlink(_) | Self::Dataplane(_) | Self::Runtime { .. } => {
-                String::new()
+            Self::Netlink(_) => {
+                "look at that device with 'ip address' and 'ip route', and at its sysctls (disable_ipv6)".into()
             }
+            Self::Compile(_) | Self::Nft(_) | Self::Dataplane(_) | Self::Runtime { .. } => String::new(),
         }
     }
 }

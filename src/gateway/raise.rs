@@ -15,7 +15,7 @@ use crate::bundle::{Bundle, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
 use crate::reconcile::{self, State};
 use crate::ruleset::{Ruleset, segment_device};
-use crate::store::gateway::GatewayState;
+use crate::store::gateway::{GatewayState, StateError};
 use crate::sys::netlink::Netlink;
 use crate::sys::tun::Tun;
 use crate::telemetry::conditions::Condition;
@@ -65,6 +65,8 @@ pub struct Gateway {
     pub standing: Vec<Condition>,
     /// What went wrong since, by the part of the gateway: the newest of each.
     pub troubles: Troubles,
+    /// The bundle in force, as long as it is not kept on disk.
+    pub unkept: Option<Vec<u8>>,
 }
 
 /// What is wrong now, one place for each part that may be.
@@ -80,6 +82,8 @@ pub struct Troubles {
     pub state: Option<Condition>,
     /// The counters.
     pub counters: Option<Condition>,
+    /// Uplinks whose own address is a department's.
+    pub uplinks: Vec<Condition>,
 }
 
 impl Target {
@@ -91,7 +95,7 @@ impl Target {
         let policy = bundle.effective_policy();
         let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu)?;
         let routing = routing::desired(&policy, &settings.device, &preflight::families());
-        let plan = planner.plan(&bundle, &policy, &keys.private, 0);
+        let plan = planner.plan(&bundle.membership, &policy, &keys.private, bundle.generation);
         Ok(Self { bundle, policy, ruleset, routing, plan })
     }
 
@@ -143,8 +147,9 @@ pub async fn raise(
         drift: Drift::default(),
         standing: chosen.conditions,
         troubles: Troubles::default(),
+        unkept: None,
     };
-    gateway.keep(&chosen.octets);
+    gateway.keep(chosen.octets);
     Ok(gateway)
 }
 
@@ -155,7 +160,7 @@ async fn touch(
     mut enforcer: Enforcer,
     target: &Target,
 ) -> Result<(Enforcer, Dataplane), GatewayError> {
-    let was_there = enforcer.is_there().await;
+    let before = enforcer.found().await;
     enforcer.put(Arc::clone(&target.ruleset)).await?;
     match carry(settings, netlink, target).await {
         Ok(dataplane) => Ok((enforcer, dataplane)),
@@ -163,7 +168,7 @@ async fn touch(
             if let Err(also) = reconcile_to(netlink, &State::default()).await {
                 tracing::error!(error = %also, "what was done to the routing could not be undone");
             }
-            if !was_there && let Err(also) = enforcer.withdraw().await {
+            if let Err(also) = enforcer.withdraw(before).await {
                 tracing::error!(error = %also, "the ruleset could not be taken away again");
             }
             Err(error)
@@ -218,15 +223,27 @@ pub async fn reconcile_to(netlink: &Netlink, desired: &State) -> Result<Vec<Stri
 }
 
 impl Gateway {
-    /// Keeps the bundle in force for a restart without its source. What cannot be kept is a condition, no failure.
-    pub fn keep(&mut self, octets: &[u8]) {
+    /// Keeps the bundle in force for a restart without its source. What cannot be kept is a condition, no failure,
+    /// and is tried again by [`Gateway::look_at_state`].
+    pub fn keep(&mut self, octets: Vec<u8>) {
         let acknowledged = source::acknowledgement(&self.target.bundle);
-        self.troubles.state = match self.state.keep(&acknowledged, octets) {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(%error, "the bundle could not be kept");
-                Some(Condition::StateUnwritable { cause: error.to_string() })
-            }
-        };
+        let kept = self.state.keep(&acknowledged, &octets);
+        self.unkept = kept.is_err().then_some(octets);
+        self.note_state(kept);
+    }
+
+    /// Whether the state can be written now; keeps what could not be kept before.
+    pub fn look_at_state(&mut self) {
+        match self.unkept.take() {
+            Some(octets) => self.keep(octets),
+            None => self.note_state(self.state.probe()),
+        }
+    }
+
+    fn note_state(&mut self, written: Result<(), StateError>) {
+        self.troubles.state = written.err().map(|error| {
+            tracing::warn!(%error, "the state cannot be written");
+            Condition::StateUnwritable { cause: error.to_string() }
+        });
     }
 }

@@ -11,7 +11,7 @@ use crate::bundle::{self, Membership, Policy};
 use crate::dataplane::{LinkSnapshot, Snapshot};
 use crate::identity::Qualified;
 use crate::ruleset::{self, Count, Counters, Instrument, Reason};
-use crate::sys::host;
+use crate::sys::{clock, host};
 use crate::telemetry::status::{
     Agreement, Allowed, Denied, Drop, Host, Link, Mapping, Policy as PolicyStatus, Site, Uplink,
 };
@@ -204,9 +204,12 @@ pub fn drops(snapshot: &Snapshot) -> Vec<Drop> {
 pub fn host(state: &Path) -> Host {
     let number = |name: &str| host::sysctl(name).and_then(|text| text.parse().ok());
     let disk = host::disk(state).ok();
+    let clock = clock::read();
     Host {
         disk_free_bytes: disk.map(|(free, _)| free),
         disk_size_bytes: disk.map(|(_, size)| size),
+        clock_synchronised: clock.map(|clock| clock.synchronised),
+        clock_error_bound_seconds: clock.map(|clock| clock.error_bound),
         conntrack_entries: number("net.netfilter.nf_conntrack_count"),
         conntrack_limit: number("net.netfilter.nf_conntrack_max"),
     }

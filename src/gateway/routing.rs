@@ -107,3 +107,71 @@ fn add_segment(state: &mut State, segment: &Segment) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Mapping, sample};
+
+    const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    /// The sample's edge with the department that stands there given a segment.
+    fn policy(via: &[&str]) -> Policy {
+        let mut policy = sample::edge().policy;
+        let overlay = policy.departments[0].overlay[0];
+        policy.departments[0].segment = Some(Segment {
+            device: "eth1".into(),
+            vlan: None,
+            gateway: vec!["192.168.1.1/24".parse().expect("an address")],
+            via: via.iter().map(|text| text.parse().expect("an address")).collect(),
+            mappings: vec![Mapping { real: "192.168.1.0/24".parse().expect("a prefix"), overlay }],
+        });
+        policy
+    }
+
+    fn shown<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {
+        items.into_iter().map(|item| item.to_string()).collect()
+    }
+
+    #[test]
+    fn without_the_mark_the_overlay_is_unreachable_and_with_it_the_tunnel_leads_there() {
+        let state = desired(&policy(&[]), "tp0", &BOTH);
+        let routes = shown(&state.routes);
+        for route in [
+            "100.64.0.0/10 dev tp0 table 200",
+            "throw 100.70.35.0/24 table 200",
+            "unreachable 100.64.0.0/10 table 254",
+            "unreachable 100.127.0.0/16 table 254",
+        ] {
+            assert!(routes.iter().any(|found| found == route), "{route} is not in {routes:#?}");
+        }
+        let rules = shown(&state.rules);
+        assert_eq!(
+            rules,
+            [
+                "2000: fwmark 0x80000000/0x80000000 lookup 200",
+                "2001: iif tp0 fwmark 0x0/0x80000000 unreachable",
+                "2002: iif lo to 100.127.0.0/16 lookup 200",
+                "2000: fwmark 0x80000000/0x80000000 lookup 200 (IPv6)",
+                "2001: iif tp0 fwmark 0x0/0x80000000 unreachable (IPv6)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_department_behind_a_core_switch_gets_a_route_and_one_on_the_link_none() {
+        let via = |policy| {
+            let state = desired(&policy, "tp0", &BOTH);
+            shown(state.routes.iter().filter(|route| matches!(route.hop, Hop::Via { .. })))
+        };
+        assert_eq!(via(policy(&[])), [""; 0]);
+        assert_eq!(via(policy(&["192.168.1.254"])), ["192.168.1.0/24 via 192.168.1.254 dev eth1 table 254"]);
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_is_asked_for_none() {
+        let state = desired(&policy(&[]), "tp0", &[Family::V4]);
+        assert!(state.rules.iter().all(|rule| rule.family == Family::V4));
+        assert!(state.routes.iter().all(|route| route.prefix.family() == Family::V4));
+    }
+}

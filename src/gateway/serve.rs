@@ -201,10 +201,7 @@ impl Server {
     }
 
     async fn look_at_all(&mut self) -> Result<(), GatewayError> {
-        let probed = self.gateway.state.probe();
-        let unwritable =
-            |error: crate::store::gateway::StateError| Condition::StateUnwritable { cause: error.to_string() };
-        self.gateway.troubles.state = probed.err().map(unwritable);
+        self.gateway.look_at_state();
         self.gateway.look().await
     }
 
@@ -266,8 +263,9 @@ impl Server {
         let mut conditions = standing.clone();
         conditions.extend(keys.readable.iter().map(|path| Condition::KeyReadable { path: path.clone() }));
         conditions.extend(preflight::sysctls(&target.policy, &settings.device));
-        let troubles = [&troubles.change, &troubles.repair, &troubles.alive, &troubles.state, &troubles.counters];
-        conditions.extend(troubles.into_iter().flatten().cloned());
+        let single = [&troubles.change, &troubles.repair, &troubles.alive, &troubles.state, &troubles.counters];
+        conditions.extend(single.into_iter().flatten().cloned());
+        conditions.extend(troubles.uplinks.iter().cloned());
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);

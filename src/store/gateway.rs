@@ -194,7 +194,11 @@ impl GatewayState {
         let temporary = self.folder.join(format!(".{name}.new"));
         let path = self.folder.join(name);
         let header = format!("{MAGIC}{}\n", hex::encode(Sha256::digest(content)));
-        write_synced(&temporary, &[header.as_bytes(), content]).map_err(failed("cannot write", &temporary))?;
+        if let Err(error) = write_synced(&temporary, &[header.as_bytes(), content]) {
+            // On a full disk half a file would only take space; that it cannot be removed says nothing new.
+            drop(fs::remove_file(&temporary));
+            return Err(failed("cannot write", &temporary)(error));
+        }
         fs::rename(&temporary, &path).map_err(failed("cannot rename to", &path))?;
         // The rename is on disk only when the folder is.
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed("cannot sync", &self.folder))

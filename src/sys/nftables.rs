@@ -127,6 +127,11 @@ impl Nft {
         self.list(&[])
     }
 
+    /// Whether a table of this name and our family is there; not, if nft cannot say.
+    pub fn has_table(&self, name: &str) -> bool {
+        self.run(&["-t", "list", "table", FAMILY, name], "").is_ok()
+    }
+
     /// Listens to changes of any table in this namespace.
     ///
     /// # Errors

@@ -163,9 +163,8 @@ impl Condition {
                  --bundle names, then send SIGHUP"
                     .into()
             }
-            Self::ApplyFailed { .. } | Self::RepairFailed { .. } => {
-                "correct the cause; it is tried again by itself, or at once after SIGHUP".into()
-            }
+            Self::ApplyFailed { .. } => "correct the cause, then send SIGHUP".into(),
+            Self::RepairFailed { .. } => "correct the cause; it is tried again by itself".into(),
             Self::WrongSysctl { name, wanted, .. } => {
                 let value = wanted.split_whitespace().next().unwrap_or(wanted);
                 format!("sysctl -w {name}={value}, and in /etc/sysctl.d for the next boot")

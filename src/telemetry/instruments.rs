@@ -141,6 +141,10 @@ pub static INSTRUMENTS: &[Instrument] = &[
         ids.dedup();
         ids.into_iter().map(|id| (vec![id.to_owned()], 1.0)).collect()
     }),
+    instrument!(Gauge "clock_synchronised" [] 1 "Whether a time service keeps the clock synchronised."
+        |status| single(status.host.clock_synchronised.map(flag))),
+    instrument!(Gauge "clock_error_bound_seconds" [] 1 "How far the clock may be off."
+        |status| single(status.host.clock_error_bound_seconds)),
     instrument!(Gauge "conntrack_entries" [] 1 "Flows that the kernel tracks."
         |status| single(status.host.conntrack_entries.and_then(count))),
     instrument!(Gauge "conntrack_limit" [] 1 "Flows that the kernel can track."

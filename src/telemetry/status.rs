@@ -272,7 +272,7 @@ pub struct Drift {
 }
 
 /// What the host has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Host {
     /// Octets free in the state folder's file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,6 +280,12 @@ pub struct Host {
     /// Octets that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_size_bytes: Option<u64>,
+    /// Whether a time service keeps the clock synchronised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_synchronised: Option<bool>,
+    /// How far the clock may be off, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error_bound_seconds: Option<f64>,
     /// Flows that the kernel tracks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conntrack_entries: Option<u64>,

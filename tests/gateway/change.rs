@@ -1,12 +1,13 @@
 //! A new bundle while traffic flows, a restart without its source, an end.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use turnpike::lab::guard::{skip, wait_until};
 
 use crate::place::{Build, CLAIMS4, PATIENCE, Place};
-use crate::talk::{echo, exchange, open, reaches};
+use crate::talk::{echo, exchange, fetch, open, reaches};
 
 #[test]
 fn a_revoked_agreement_stops_an_established_flow_and_its_return_lets_it_go_on() {
@@ -123,5 +124,70 @@ fn a_killed_gateway_closes_by_itself() {
     assert!(!reaches(&place.benefits, CLAIMS4, 443));
     let _again = place.start("leeds-1");
     place.wait_for_tunnels();
+    open(&place.benefits, CLAIMS4, 443);
+}
+
+#[test]
+fn a_service_manager_is_told_of_readiness_reload_and_stop() {
+    if skip("a_service_manager_is_told_of_readiness_reload_and_stop") {
+        return;
+    }
+    let place = Place::new();
+    let path = place.path("notify");
+    let manager = UnixDatagram::bind(&path).expect("bound");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let hear = || {
+        let mut octets = [0; 1024];
+        let length = manager.recv(&mut octets).expect("a notification");
+        String::from_utf8_lossy(&octets[..length]).into_owned()
+    };
+    // The watchdog's own messages come in between.
+    let next = || std::iter::repeat_with(hear).find(|text| !text.starts_with("WATCHDOG=1")).expect("endless");
+    let mut command = place.command("leeds-1");
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
+    let mut gateway = place.leeds.spawn(command).expect("spawned");
+    let ready = next();
+    assert!(ready.contains("READY=1") && ready.contains("STATUS=gateway leeds-1 of connect: generation 1"), "{ready}");
+    assert!(hear().starts_with("WATCHDOG=1"));
+    gateway.signal(Signal::SIGHUP).expect("signalled");
+    let reloading = next();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    assert!(next().contains("READY=1"));
+    gateway.signal(Signal::SIGTERM).expect("signalled");
+    assert!(next().contains("STOPPING=1"));
+    assert!(gateway.wait(PATIENCE).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn a_full_disk_keeps_no_bundle_and_hinders_no_change() {
+    if skip("a_full_disk_keeps_no_bundle_and_hinders_no_change") {
+        return;
+    }
+    let place = Place::new();
+    let size = std::fs::metadata(place.bundle("leeds-1")).expect("a bundle").len();
+    let pages = size.div_ceil(4096);
+    // Room for one bundle and the floor, not for a second bundle beside them.
+    std::fs::create_dir_all(place.state("leeds-1")).expect("a folder");
+    let script = format!(
+        "mount -t tmpfs -o size={} tmpfs {} && exec \"$@\"",
+        (2 * pages) * 4096,
+        place.state("leeds-1").display()
+    );
+    let mut command = place.leeds.command("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_turnpike")]);
+    command.args(place.arguments("leeds-1"));
+    let mut gateway = place.leeds.spawn(command).expect("spawned");
+    let _others = [place.start("hub-a"), place.start("bradford-1")];
+    let says = |line: &str| {
+        let reached = || place.leeds.enter(|| std::net::TcpStream::connect("127.0.0.1:9587").is_ok()).expect("entered");
+        reached() && fetch(&place.leeds, "127.0.0.1", 9587, "/metrics").lines().any(|found| found == line)
+    };
+    assert!(wait_until(PATIENCE, || says("turnpike_config_generation 1")), "{}", gateway.log());
+    assert!(!says("turnpike_condition{condition=\"state-unwritable\"} 1"), "{}", gateway.log());
+    place.build(Build { generation: 2, ..Build::default() });
+    gateway.signal(Signal::SIGHUP).expect("signalled");
+    assert!(wait_until(PATIENCE, || says("turnpike_config_generation 2")), "{}", gateway.log());
+    assert!(says("turnpike_condition{condition=\"state-unwritable\"} 1"), "{}", gateway.log());
+    echo(&place.claims, 443);
     open(&place.benefits, CLAIMS4, 443);
 }

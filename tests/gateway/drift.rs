@@ -6,7 +6,7 @@ use turnpike::gateway::control::{self, Request, Response};
 use turnpike::lab::guard::{skip, wait_until};
 
 use crate::place::{CLAIMS4, PATIENCE, Place};
-use crate::talk::{SILENCE, echo, open, reaches};
+use crate::talk::{echo, open, reaches};
 
 #[test]
 fn a_flushed_ruleset_lets_nothing_pass_and_is_back_in_a_moment() {
@@ -84,7 +84,20 @@ fn routes_rules_and_addresses_that_somebody_took_away_come_back() {
     let status = place.wait_for("leeds-1", |status| !status.drift.present);
     assert!(status.drift.routing_repairs >= 1, "{:?}", status.drift);
     open(&place.benefits, CLAIMS4, 443);
-    assert!(SILENCE < PATIENCE);
+}
+
+#[test]
+fn a_gateway_whose_device_was_deleted_ends_and_says_so() {
+    if skip("a_gateway_whose_device_was_deleted_ends_and_says_so") {
+        return;
+    }
+    let place = Place::new();
+    let mut leeds = place.start("leeds-1");
+    place.leeds.ip("link del turnpike0").expect("deleted");
+    let status = leeds.wait(PATIENCE).expect("it ends by itself, for the service manager to start it anew");
+    assert!(!status.success());
+    assert!(leeds.log().contains("device"), "{}", leeds.log());
+    drop(place.start("leeds-1"));
 }
 
 fn is_ours(line: &str) -> bool {

@@ -103,6 +103,14 @@ fn what_the_host_lacks_is_named_before_the_kernel_is_touched() {
     refuse(&place, "hub-a", place.command("hub-a"), 69, "TCP port of 127.0.0.1:9587 is in use", "--metrics");
     drop(taken);
 
+    // Half-way: the ruleset is loaded and routes stand when the address is refused. All of it must go again.
+    for value in ["1", "0"] {
+        place.leeds.sysctl("net.ipv6.conf.eth1.disable_ipv6", value).expect("a sysctl");
+        if value == "1" {
+            refuse(&place, "leeds-1", edge(), 70, "add address fd00:1::1/64 on eth1", "disable_ipv6");
+        }
+    }
+
     // The canary: with nothing in its way, it starts.
     drop(place.start("leeds-1"));
     drop(place.start("hub-a"));
