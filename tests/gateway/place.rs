@@ -65,6 +65,12 @@ impl Place {
     pub fn new() -> Self {
         let [hub, leeds, bradford, claims, benefits] =
             ["hub", "leeds", "bradford", "claims", "benefits"].map(|label| Namespace::new(label).expect("a namespace"));
+        for any in [&hub, &leeds, &bradford, &claims, &benefits] {
+            // Duplicate address detection changes listings a second later, on its own.
+            for scope in ["all", "default"] {
+                any.sysctl(&format!("net.ipv6.conf.{scope}.accept_dad"), "0").expect("a sysctl");
+            }
+        }
         for gateway in [&hub, &leeds, &bradford] {
             for (name, value) in [
                 ("net.ipv4.ip_forward", "1"),
