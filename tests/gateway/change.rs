@@ -164,27 +164,24 @@ fn a_full_disk_keeps_no_bundle_and_hinders_no_change() {
         return;
     }
     let place = Place::new();
-    let size = std::fs::metadata(place.bundle("leeds-1")).expect("a bundle").len();
-    // The file in the state has a line of 90 octets before it.
-    let pages = (size + 100).div_ceil(4096);
-    // Room for one bundle and the floor, not for a second bundle beside them.
-    std::fs::create_dir_all(place.state("leeds-1")).expect("a folder");
-    let script = format!(
-        "mount -t tmpfs -o size={} tmpfs {} && exec \"$@\"",
-        (2 * pages) * 4096,
-        place.state("leeds-1").display()
-    );
+    let state = place.state("leeds-1");
+    std::fs::create_dir_all(&state).expect("a folder");
+    let script = format!("mount -t tmpfs -o size=1m tmpfs {} && exec \"$@\"", state.display());
     let mut command = place.leeds.command("unshare");
     command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_turnpike")]);
     command.args(place.arguments("leeds-1"));
-    let mut gateway = place.leeds.spawn(command).expect("spawned");
     let _others = [place.start("hub-a"), place.start("bradford-1")];
+    let mut gateway = place.leeds.spawn(command).expect("spawned");
+    place.wait_for("hub-a", |status| status.links.iter().all(|link| link.up));
     let says = |line: &str| {
         let reached = || place.leeds.enter(|| std::net::TcpStream::connect("127.0.0.1:9587").is_ok()).expect("entered");
         reached() && fetch(&place.leeds, "127.0.0.1", 9587, "/metrics").lines().any(|found| found == line)
     };
     assert!(wait_until(PATIENCE, || says("turnpike_config_generation 1")), "{}", gateway.log());
     assert!(!says("turnpike_condition{condition=\"state-unwritable\"} 1"), "{}", gateway.log());
+    let fill = format!("dd if=/dev/zero of={}/filler bs=4096 || true", state.display());
+    let inside = ["--mount", "--target", &gateway.pid().to_string(), "sh", "-c", &fill].map(str::to_owned);
+    place.leeds.run("nsenter", inside.iter().map(String::as_str)).expect("filled");
     place.build(Build { generation: 2, ..Build::default() });
     gateway.signal(Signal::SIGHUP).expect("signalled");
     assert!(wait_until(PATIENCE, || says("turnpike_config_generation 2")), "{}", gateway.log());
