@@ -33,9 +33,9 @@
 //!
 //! | what | who | why |
 //! |---|---|---|
-//! | `ip rule` 100 (any below `main`): `fwmark 0x80000000/0x80000000 lookup 200` | gateway | packets with the gate mark find the overlay |
-//! | `ip rule` 110: `iif TUNNEL fwmark 0/0x80000000 unreachable` | gateway | packets from the tunnel without it find nothing, even where overlay equals real |
-//! | `ip rule` 120: `iif lo to MANAGEMENT lookup 200` | gateway | our own packets to management addresses have no mark when routed |
+//! | `ip rule` 2000 (any number below that of `main`): `fwmark 0x80000000/0x80000000 lookup 200` | gateway | packets with the gate mark find the overlay |
+//! | `ip rule` 2001: `iif TUNNEL fwmark 0/0x80000000 unreachable` | gateway | packets from the tunnel without it find nothing, even where overlay equals real |
+//! | `ip rule` 2002: `iif lo to MANAGEMENT lookup 200` | gateway | our own packets to management addresses have no mark when routed |
 //! | table 200: overlay prefixes of other sites, and the management prefix → TUNNEL | gateway | not those that stand here: they are found in `main` |
 //! | table main: `unreachable` for the overlay | gateway | a flushed table closes |
 //! | all of it for both families | gateway | |

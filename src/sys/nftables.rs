@@ -88,7 +88,7 @@ impl Nft {
     }
 
     /// Carries out one transaction. An empty one asks nothing of anybody. Returns nft's process id, by which
-    /// [`Change::by`] tells our own changes from others'; 0 for an empty one.
+    /// [`Change::Generation`] tells our own changes from others'; 0 for an empty one.
     ///
     /// # Errors
     /// [`NftError`].
