@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  c_guard_go, c_guard_back        by direction: count and drop
-//!  c_transit_go, c_transit_back    at relays, which do not know the direction: what is denied is not looked up in
-//!                                  this direction, and then perhaps in the other
+//!  c_try_go, c_try_back            where either direction will do: what is denied is not looked up in this
+//!                                  direction, and then perhaps in the other
 //! ```
 
 use nftables::expr::MetaKey;
@@ -16,23 +16,21 @@ use super::statement::{
     Expr, Rule, Side, Stmt, address, any_of, back, count, field, goto, icmp, is, meta, number, port, prefix, range,
 };
 use super::table::Table;
-use crate::bundle::{Guardrail, Match, Role};
+use crate::bundle::{Guardrail, Match};
 use crate::identity::Id;
 use crate::net::{Family, Prefix, Protocol};
 
 const COUNTER: &str = "g_";
 
 /// Adds the chains.
-pub(super) fn add(table: &mut Table, role: Role, guardrails: &[Guardrail]) {
+pub(super) fn add(table: &mut Table, guardrails: &[Guardrail]) {
     table.counters.extend(guardrails.iter().map(|guardrail| counter(&guardrail.id)));
     for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
         let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto("c_guarded")];
         let guard = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &hit(guardrail)));
         table.chain(format!("c_guard_{name}"), guard.collect());
-        if role == Role::Relay {
-            let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
-            table.chain(format!("c_transit_{name}"), skip.chain([vec![goto(format!("c_{name}"))]]).collect());
-        }
+        let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
+        table.chain(format!("c_try_{name}"), skip.chain([vec![goto(format!("c_{name}"))]]).collect());
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  c_policy   ICMP errors only as related to a flow of an agreement in force
-//!             direction original ─▶ c_original: guardrails, c_go, for TCP that opens nothing also c_back
-//!             established        ─▶ c_reply:    guardrails, c_back, for TCP that opens nothing also c_go
-//!  c_transit  without connection tracking, at relays: c_go, and unless it opens TCP c_back
+//!             direction original ─▶ c_original: guardrails, c_go, then perhaps c_try_back
+//!             established        ─▶ c_reply:    guardrails, c_back, then perhaps c_try_go
+//!  c_transit  without connection tracking, at relays: c_try_go, and unless it opens TCP c_try_back
 //!  c_go       (department of the source,      destination, protocol, destination port) → agreement: accept
 //!  c_back     (department of the destination, source,      protocol, source port)      → agreement: accept
 //! ```
@@ -13,8 +13,10 @@
 //! nothing where the packet is not tracked). Each packet is judged, so that a deleted element stops a flow at once.
 //!
 //! TCP packets that open nothing are tried both ways, because an edge that was restarted sees the middle of a
-//! connection, and whoever speaks first would be taken for its opener. A relay cannot tell an unsolicited UDP
-//! answer from a granted one; both edges can.
+//! connection, and whoever speaks first would be taken for its opener. So are other packets of an exchange that
+//! both ends have taken part in: where nothing tells two flows of one pair of hosts apart (ESP; UDP from port 500
+//! to 500), one entry of connection tracking serves both directions, and it may be the other's that was revoked.
+//! A relay cannot tell an unsolicited UDP answer from a granted one; both edges can.
 //!
 //! Relays do not know a packet's direction, and the answer to a client that happens to use a guarded port must
 //! pass: there a guardrail only keeps the packet from being looked up in the direction in which it denies it.
@@ -24,7 +26,7 @@ use nftables::expr::MetaKey;
 use super::elements::{FAMILIES, per};
 use super::statement::{
     Expr, Rule, Side, Stmt, accept, address, any_of, concat, continues_tcp, count, ct, drop, field, goto, icmp, is,
-    jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text, within,
+    is_not, jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text, within,
 };
 use super::table::Table;
 use super::{Reason, marks};
@@ -34,8 +36,8 @@ use crate::net::{Family, Protocol};
 /// Adds the chains of the policy.
 pub(super) fn add(table: &mut Table, role: Role) {
     table.chain("c_policy", policy());
-    table.chain("c_original", tracked("c_guard_go", "c_go", "c_back"));
-    table.chain("c_reply", tracked("c_guard_back", "c_back", "c_go"));
+    table.chain("c_original", tracked("c_guard_go", "c_go", "c_try_back"));
+    table.chain("c_reply", tracked("c_guard_back", "c_back", "c_try_go"));
     if role == Role::Relay {
         table.chain("c_transit", transit());
         table.chain("c_transit_denied", transit_denied());
@@ -87,15 +89,22 @@ fn policy() -> Vec<Rule> {
 }
 
 fn tracked(guard: &'static str, first: &'static str, second: &'static str) -> Vec<Rule> {
-    vec![vec![jump(guard)], vec![jump(first)], vec![continues_tcp(), jump(second)], vec![goto("c_denied")]]
+    let not_tcp = is_not(meta(MetaKey::L4proto), protocol(Protocol::TCP));
+    vec![
+        vec![jump(guard)],
+        vec![jump(first)],
+        vec![continues_tcp(), jump(second)],
+        vec![not_tcp, state("established"), jump(second)],
+        vec![goto("c_denied")],
+    ]
 }
 
 fn transit() -> Vec<Rule> {
     let mut rules: Vec<Rule> =
         FAMILIES.map(|family| vec![is_error(family), jump(per(family, "c_transit_error"))]).into();
-    rules.push(vec![jump("c_transit_go")]);
+    rules.push(vec![jump("c_try_go")]);
     rules.push(vec![opens_tcp(), goto("c_transit_denied")]);
-    rules.push(vec![jump("c_transit_back")]);
+    rules.push(vec![jump("c_try_back")]);
     rules.push(vec![goto("c_transit_denied")]);
     rules
 }

@@ -247,7 +247,7 @@ impl Ruleset {
         let mut table = Table { name: TABLE, ..Table::default() };
         elements::fill(&mut table, policy, devices)?;
         chains::add(&mut table, &chains::Place { policy, devices });
-        guardrails::add(&mut table, policy.role, &policy.guardrails);
+        guardrails::add(&mut table, &policy.guardrails);
         let shape = shape(&table);
         table.chain(shape.clone(), Vec::new());
         Ok(Self { table, shape })

@@ -505,6 +505,9 @@ fn the_kernel_decides_as_the_evaluator_does() {
     let mut at = seed.wrapping_mul(1000);
     eprintln!("seed {seed}");
     round(1_795_310_654_000, Gateway::Hub, 3000, &NONE, &mut tally); // a guardrail within a grant of everything
+    // Two hosts that each may send the other ESP, until one agreement is revoked: one entry serves both.
+    round(1_795_313_112_002, Gateway::Leeds, 3000, &NONE, &mut tally);
+    round(1_795_313_112_002, Gateway::Hub, 3000, &NONE, &mut tally);
     while Instant::now() < until && tally.mismatches.is_empty() {
         for gateway in [Gateway::Leeds, Gateway::Hub, Gateway::York] {
             round(at, gateway, 3000, &NONE, &mut tally);
