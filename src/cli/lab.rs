@@ -17,7 +17,7 @@ use crate::lab::guard::wait_until;
 use crate::lab::raise::{Definition, Lab, LabError, Watcher};
 use crate::lab::session::{PlaceKind, Session, SessionError};
 use crate::lab::surroundings::Surroundings;
-use crate::sys::process::{Readiness, Side, daemonise, detach_terminal};
+use crate::sys::process::{Orphans, Readiness, Side, daemonise, detach_terminal};
 
 /// Arguments of `turnpike lab`.
 #[derive(Debug, Args)]
@@ -87,10 +87,13 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
 
 fn demo(source: &Source) -> Result<Exit, Failure> {
     let definition = read(&source.definition)?;
+    let orphans = Orphans::adopt().map_err(cannot_go_on)?;
     let interrupt = Interrupt::catch()?;
     let began = Instant::now();
     let say = |text: &str| eprintln!("{:6.1} s  {text}", began.elapsed().as_secs_f64());
-    let report = match demo::run(&definition, &Watcher { say: &say, interrupted: &interrupt.flag }) {
+    let ended = demo::run(&definition, &Watcher { say: &say, interrupted: &interrupt.flag });
+    drop(orphans);
+    let report = match ended {
         Ok(report) => report,
         Err(LabError::Interrupted) => return interrupt.end(),
         Err(error) => return Err(failure(&error)),
@@ -137,8 +140,7 @@ fn up(source: &Source) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Unavailable, cause, "take it down first: turnpike lab down"));
     }
     let definition = read(&source.definition)?;
-    let system = |error: std::io::Error| Failure::new(Exit::Unavailable, format!("cannot go on: {error}"), "");
-    match daemonise().map_err(system)? {
+    match daemonise().map_err(cannot_go_on)? {
         Side::Starter { told: Some(0), .. } => status(source.json),
         // The other side has said why.
         Side::Starter { .. } => Ok(Exit::Unavailable),
@@ -148,6 +150,7 @@ fn up(source: &Source) -> Result<Exit, Failure> {
 
 /// Raises the lab, lets the starter go, and keeps the lab until a signal comes.
 fn hold(definition: &Definition, readiness: Readiness) -> Result<Exit, Failure> {
+    let _orphans = Orphans::adopt().map_err(cannot_go_on)?;
     let interrupt = Interrupt::catch()?;
     let began = Instant::now();
     let say = |text: &str| eprintln!("{:6.1} s  {text}", began.elapsed().as_secs_f64());
@@ -161,11 +164,14 @@ fn hold(definition: &Definition, readiness: Readiness) -> Result<Exit, Failure> 
         Err(LabError::Interrupted) => return interrupt.end(),
         Err(error) => return Err(failure(&error)),
     };
-    let system = |error: std::io::Error| Failure::new(Exit::Unavailable, format!("cannot go on: {error}"), "");
-    detach_terminal(true).and_then(|()| readiness.tell(0)).map_err(system)?;
+    detach_terminal(true).and_then(|()| readiness.tell(0)).map_err(cannot_go_on)?;
     while !wait_until(Duration::from_secs(3600), || interrupt.flag.load(Ordering::Relaxed)) {}
     drop(lab);
     Ok(Exit::Fine)
+}
+
+fn cannot_go_on(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Unavailable, format!("cannot go on: {error}"), "")
 }
 
 fn status(json: bool) -> Result<Exit, Failure> {

@@ -1,11 +1,15 @@
-//! This process: going to the background, descriptors handed down by whoever started it, its own end.
+//! This process: going to the background, descriptors handed down by whoever started it, orphans, its own end.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::thread::park_timeout;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
 /// Which of the two processes a caller of [`daemonise`] finds itself in.
@@ -98,6 +102,41 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     debug_assert_eq!(descriptor.as_raw_fd(), number);
     fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     Ok(descriptor)
+}
+
+/// While it lives, this process is the parent of its descendants' orphans; when dropped it lets them end for good,
+/// as the first process of a machine would sooner or later (prctl(2), `PR_SET_CHILD_SUBREAPER`).
+///
+/// To be dropped last: whoever still waits for a child of this process would wait in vain.
+#[derive(Debug)]
+pub struct Orphans(());
+
+impl Orphans {
+    /// How long the drop waits for orphans that were killed and have yet to end.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Begins to adopt.
+    ///
+    /// # Errors
+    /// Those of `prctl(2)`.
+    pub fn adopt() -> io::Result<Self> {
+        set_child_subreaper(true)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Self::PATIENCE;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if Instant::now() < deadline => park_timeout(Duration::from_millis(5)),
+                // ECHILD: there are none.
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
 }
 
 /// A descriptor that becomes readable when this process is asked to end: by SIGINT or SIGTERM.

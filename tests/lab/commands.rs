@@ -1,11 +1,13 @@
 //! `turnpike lab` as people run it: what it shows, and that it leaves nothing behind, however it ends.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use turnpike::lab::guard::{FOLDER, skip, sweep, wait_until};
@@ -53,6 +55,17 @@ fn left_by(pid: u32) -> Vec<String> {
     folders.filter(|path| path.starts_with(&mark)).chain(processes.filter(|line| line.contains(&mark))).collect()
 }
 
+/// Servers that ended and that nobody waited for. They fall to this process once it has adopted orphans.
+fn servers_unburied() -> BTreeSet<String> {
+    let stats = fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(") ")?;
+        let ours = rest.split(' ').take(2).eq(["Z", std::process::id().to_string().as_str()]);
+        ours.then(|| name.to_owned())
+    });
+    stats.filter(|name| ["nginx", "smtpd", "vsftpd"].iter().any(|server| name.ends_with(server))).collect()
+}
+
 /// A demonstration that has got as far as having servers.
 fn demo_with_servers() -> Child {
     let child = lab().arg("demo").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("turnpike");
@@ -71,7 +84,8 @@ fn the_demonstration_ends_as_expected_and_leaves_nothing() {
         return;
     }
     let _turn = turn();
-    let before = machine();
+    set_child_subreaper(true).expect("to adopt what the demonstration leaves");
+    let (before, unburied) = (machine(), servers_unburied());
     let child = lab().args(["demo", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("turnpike");
     let pid = child.id();
     let output = child.wait_with_output().expect("an end");
@@ -87,6 +101,7 @@ fn the_demonstration_ends_as_expected_and_leaves_nothing() {
         assert!(rows.iter().filter(like).count() > 10 && rows.iter().filter(like).all(actual));
     }
     assert_eq!(left_by(pid), Vec::<String>::new());
+    assert_eq!(servers_unburied(), unburied);
     assert_eq!(machine(), before);
 }
 
