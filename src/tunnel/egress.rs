@@ -1,7 +1,7 @@
 //! From the TUN device: a packet finds its site, its link, its session.
 
 use crate::tunnel::batch::Batch;
-use crate::tunnel::unreachable::host_unreachable;
+use crate::tunnel::icmp::{self, Error};
 use crate::tunnel::{Hop, Link, LinkSlot, Moment, Outcome, Priority, Reason, Shard, inner};
 
 impl Shard {
@@ -30,7 +30,7 @@ impl Shard {
     pub fn unreachable(&mut self, packet: &[u8], moment: Moment, packets: &mut Batch<Outcome>) {
         if let Some(room) = packets.room()
             && self.limits.allow_unreachable(moment.now)
-            && let Some(length) = host_unreachable(packet, room)
+            && let Some(length) = icmp::answer(Error::HostUnreachable, packet, room)
         {
             packets.commit(length, Outcome::ToTun(LinkSlot(usize::MAX)));
         }

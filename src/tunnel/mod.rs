@@ -13,6 +13,7 @@
 pub mod batch;
 mod clock;
 mod egress;
+pub mod icmp;
 mod ingress;
 pub mod inner;
 mod limits;
@@ -24,7 +25,7 @@ mod routes;
 mod shard;
 #[cfg(test)]
 mod tests;
-mod unreachable;
+pub mod tos;
 pub mod wire;
 
 pub use batch::Batch;
@@ -34,3 +35,4 @@ pub use peer::Identity;
 pub use reason::{Drops, Reason};
 pub use routes::{Routes, SiteSlot};
 pub use shard::{Full, LinkSlot, Moment, Shard, Site, SocketSlot};
+pub use tos::{Dscp, Marking, NoMarking};
