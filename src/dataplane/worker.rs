@@ -1,5 +1,6 @@
 //! The worker: a thread that runs packets to completion between the TUN device and the sockets.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +13,8 @@ use crate::dataplane::apply::State;
 use crate::dataplane::sockets::{Sockets, listen, of_token};
 use crate::dataplane::{Command, End, Options};
 use crate::net::Family;
-use crate::sys::tun::Tun;
-use crate::sys::udp::{BATCH, Intake, Outgoing};
+use crate::sys::tun::{HEADER, Tun};
+use crate::sys::udp::{BATCH, Intake, Outgoing, SendError, Sender};
 use crate::tunnel::batch::LARGEST;
 use crate::tunnel::{Arrival, Batch, Hop, Moment, Outcome, Path, Reason, Shard, SocketSlot};
 
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub(super) shard: Shard,
     /// Datagrams to send.
     pub(super) out: Batch<Hop>,
+    sender: Sender,
     /// How many of them have been sent.
     sent: usize,
     /// The socket that takes no more for now: until it does, nothing is read from the TUN device.
@@ -73,6 +75,7 @@ impl Worker {
             state: State::default(),
             shard,
             out: Batch::new(16),
+            sender: Sender::default(),
             sent: 0,
             blocked: None,
             packets: Batch::new(16),
@@ -170,7 +173,7 @@ impl Worker {
             if self.blocked.is_some() {
                 return;
             }
-            let length = match self.tun.read(&mut self.room[..LARGEST]) {
+            let length = match self.tun.read(&mut [0; HEADER], &mut self.room[..LARGEST]) {
                 Ok(length) => length,
                 Err(Errno::EAGAIN | Errno::EINTR) => break,
                 Err(errno) => return self.device_failed(errno),
@@ -194,7 +197,7 @@ impl Worker {
     fn read_network(&mut self, slot: SocketSlot, family: Family) {
         let (Some(socket), Some(mut intake)) = (self.sockets.get(slot), self.intake.take()) else { return };
         // An error is one of an earlier datagram, by ICMP; it is reported once.
-        if socket.receive(family, &mut intake).is_ok() {
+        if socket.receive(family, &mut intake, BATCH).is_ok() {
             self.take_in(slot, &intake);
         }
         self.intake = Some(intake);
@@ -223,7 +226,7 @@ impl Worker {
     fn write_tun(&mut self) {
         for (outcome, packet) in self.packets.iter() {
             let written = match outcome {
-                Outcome::ToTun(_) => self.tun.write(packet),
+                Outcome::ToTun(_) => self.tun.write(&[0; HEADER], &[IoSlice::new(packet)]),
                 Outcome::ToLocal(_) | Outcome::ToNetwork | Outcome::Consumed => {
                     self.shard.count(Reason::Unclaimed, 1);
                     continue;
@@ -251,9 +254,8 @@ impl Worker {
         while self.sent < self.out.len() {
             match self.send_run() {
                 Ok(number) => self.sent += number,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return self.block(),
-                Err(_) => {
+                Err(SendError::Full) => return self.block(),
+                Err(SendError::Refused(_) | SendError::Failed(_)) => {
                     self.send_again();
                     self.sent += 1;
                 }
@@ -265,26 +267,22 @@ impl Worker {
     }
 
     /// Sends the next datagrams as far as they go by one socket; how many went.
-    fn send_run(&self) -> Result<usize, Errno> {
-        let Some((first, _)) = self.out.entry(self.sent) else { return Ok(0) };
-        let mut run = [Outgoing { octets: &[], to: first.path.to, source: None }; BATCH];
-        let mut number = 0;
-        let entries = (self.sent..self.out.len()).filter_map(|position| self.out.entry(position));
-        for (place, (hop, octets)) in run.iter_mut().zip(entries.take_while(|(hop, _)| hop.socket == first.socket)) {
-            *place = Outgoing { octets, to: hop.path.to, source: hop.path.source };
-            number += 1;
-        }
-        let Some(socket) = self.sockets.get(first.socket) else { return Err(Errno::ENOTSOCK) };
-        socket.send(&run[..number])
+    fn send_run(&mut self) -> Result<usize, SendError> {
+        let Self { out, sockets, sender, sent, .. } = self;
+        let Some((first, _)) = out.entry(*sent) else { return Ok(0) };
+        let socket = sockets.get(first.socket).ok_or(SendError::Failed(Errno::ENOTSOCK))?;
+        let entries = (*sent..out.len()).filter_map(|position| out.entry(position));
+        let run = entries.take_while(|(hop, _)| hop.socket == first.socket);
+        socket.send(sender, run.map(|(hop, octets)| outgoing(octets, hop.path)))
     }
 
     /// A datagram was refused. Its source address may be ours no more: forgotten, whatever the error was, and once
     /// more without it.
     fn send_again(&mut self) {
         let Some((hop, octets)) = self.out.entry(self.sent) else { return };
-        let once_more = Outgoing { octets, to: hop.path.to, source: None };
+        let once_more = outgoing(octets, Path { source: None, ..hop.path });
         let sent = match (hop.path.source, self.sockets.get(hop.socket)) {
-            (Some(_), Some(socket)) => socket.send(&[once_more]).is_ok(),
+            (Some(_), Some(socket)) => socket.send(&mut self.sender, [once_more]).is_ok(),
             _ => false,
         };
         if let (Some(link), Some(_)) = (hop.link, hop.path.source) {
@@ -331,6 +329,10 @@ impl Worker {
             self.end = Some(End::Failed(format!("epoll_ctl: {errno}")));
         }
     }
+}
+
+fn outgoing(octets: &[u8], path: Path) -> Outgoing<'_> {
+    Outgoing { octets, segment: None, to: path.to, source: path.source, tos: 0 }
 }
 
 fn moment() -> Moment {

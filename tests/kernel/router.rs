@@ -4,6 +4,7 @@
 //! packet before `write` returns, so whatever it lets through can be read at once.
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 
 use turnpike::bundle::Policy;
 use turnpike::lab::guard::Namespace;
@@ -11,7 +12,7 @@ use turnpike::net::{Family, Prefix};
 use turnpike::ruleset::{Counters, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::Nft;
-use turnpike::sys::tun::Tun;
+use turnpike::sys::tun::{HEADER, Tun};
 
 use crate::packet::{self, Seen};
 use crate::place::{OVERLAY, devices};
@@ -50,13 +51,13 @@ impl Router {
 
     /// Writes a packet into a device without looking at what becomes of it.
     pub fn write(&self, device: &str, packet: &[u8]) {
-        self.wires[device].write(packet).expect("a packet is taken");
+        self.wires[device].write(&[0; HEADER], &[IoSlice::new(packet)]).expect("a packet is taken");
     }
 
     /// Reads the next whole packet that left by a device.
     pub fn read(&self, device: &str) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
-        let length = self.wires[device].read(&mut buffer).ok()?;
+        let length = self.wires[device].read(&mut [0; HEADER], &mut buffer).ok()?;
         buffer.truncate(length);
         Some(buffer)
     }

@@ -1,21 +1,48 @@
 //! TUN devices: a network interface whose packets a process reads and writes (`tuntap.rst` of the Linux kernel).
 //!
-//! One descriptor, non-blocking, one IP packet per read or write, no header before it (`IFF_NO_PI`). The device goes
-//! when the last descriptor is closed, unless it was made persistent.
+//! ```text
+//!  read   one packet, or with segmentation one superpacket of up to 64 KiB that is to become many
+//!         [ header, 10 octets | packet … ]
+//!  write  the same: a header that says nothing, or one superpacket that the kernel takes as one
+//! ```
+//!
+//! The header is the kernel's `struct virtio_net_hdr` (`IFF_VNET_HDR`, `linux/virtio_net.h`), in the machine's own byte
+//! order. Devices are made with it; a descriptor that was handed over may lack it, and then it reads as zeros.
+//!
+//! One descriptor per queue, non-blocking, no packet information before the packet (`IFF_NO_PI`). The device goes when
+//! its last descriptor is closed, unless it was made persistent.
 
-use std::ffi::CStr;
+mod offload;
+mod request;
+
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::uio::{readv, writev};
 
-/// A TUN device.
+pub use offload::Segmentation;
+
+/// Octets of the header before each packet.
+pub const HEADER: usize = 10;
+/// Octets of the largest superpacket that a device yields: room for less would cut packets without a word.
+pub const LARGEST: usize = 65_536;
+/// Parts that one packet may be written from, at most.
+pub const PARTS: usize = 70;
+
+/// The header's flag for a checksum to complete, `VIRTIO_NET_HDR_F_NEEDS_CSUM`.
+const NEEDS_CHECKSUM: u8 = 1;
+
+/// A TUN device, or one queue of it.
 #[derive(Debug)]
-pub struct Tun(File);
+pub struct Tun {
+    file: File,
+    /// Whether the descriptor has the header before each packet.
+    headers: bool,
+}
 
 /// Why there is no TUN device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +60,7 @@ pub enum TunError {
     #[error("'{0}' is no interface name: 1 to 15 octets, no slash, no blank")]
     BadName(String),
     /// A descriptor that was handed over is something else.
-    #[error("the descriptor is no TUN device, or not one without packet information (IFF_NO_PI) and virtio headers")]
+    #[error("the descriptor is no TUN device, or one with packet information (IFF_NO_PI is needed)")]
     NotTun,
     /// Anything else.
     #[error("{what}: {errno}")]
@@ -49,54 +76,94 @@ fn system(what: &'static str) -> impl FnOnce(Errno) -> TunError {
     move |errno| TunError::System { what, errno }
 }
 
-/// Octets of an interface name with its closing zero.
-const NAME: usize = libc::IFNAMSIZ;
-
 impl Tun {
     /// Makes the device `name` in this thread's network namespace, or attaches to a persistent one. A `%d` in the
-    /// name is replaced by a number.
+    /// name is replaced by a number. It yields no superpackets until [`Tun::set_segmentation`] asks for them.
     ///
     /// # Errors
     /// [`TunError`] by cause.
     pub fn create(name: &str) -> Result<Self, TunError> {
-        let mut request = request(name)?;
-        let flags = libc::IFF_TUN | libc::IFF_NO_PI;
-        request.ifr_ifru.ifru_flags = i16::try_from(flags).map_err(|_| TunError::NotTun)?;
+        Self::open(name, 0)
+    }
+
+    /// Makes a device with several queues, one [`Tun`] each, at least one. The kernel spreads packets over them by
+    /// flow: it prefers the queue into which the flow's other direction was written last, else a hash decides.
+    ///
+    /// # Errors
+    /// [`TunError`] by cause; [`TunError::System`] with `E2BIG` for more queues than the kernel allows (256). A
+    /// persistent device must have been made for several queues, else it is [`TunError::Busy`].
+    pub fn create_queues(name: &str, queues: usize) -> Result<Vec<Self>, TunError> {
+        let first = Self::open(name, libc::IFF_MULTI_QUEUE)?;
+        let name = first.name()?;
+        let mut all = vec![first];
+        while all.len() < queues {
+            all.push(Self::open(&name, libc::IFF_MULTI_QUEUE)?);
+        }
+        Ok(all)
+    }
+
+    fn open(name: &str, flags: libc::c_int) -> Result<Self, TunError> {
+        let request = request::named(name)?;
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
         let file = file.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => TunError::Unavailable,
             Some(Errno::EACCES | Errno::EPERM) => TunError::NotPermitted(name.to_owned()),
             errno => TunError::System { what: "open /dev/net/tun", errno: errno.unwrap_or(Errno::EIO) },
         })?;
-        // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives until after the call.
-        let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-        Errno::result(result).map_err(|errno| match errno {
+        let flags = flags | libc::IFF_TUN | libc::IFF_NO_PI;
+        // EINVAL may also mean that the name is that of another kind of device: then the second answer says so again.
+        let headers = match request::attach(&file, request, flags | libc::IFF_VNET_HDR) {
+            Err(Errno::EINVAL) => request::attach(&file, request, flags).map(|()| false),
+            result => result.map(|()| true),
+        };
+        let headers = headers.map_err(|errno| match errno {
             Errno::EPERM => TunError::NotPermitted(name.to_owned()),
             Errno::EBUSY | Errno::EINVAL | Errno::EEXIST => TunError::Busy(name.to_owned()),
             errno => TunError::System { what: "TUNSETIFF", errno },
         })?;
-        Ok(Self(file))
+        Self { file, headers }.prepared()
     }
 
-    /// Takes a descriptor that another process has made, and makes it non-blocking.
+    /// Takes a descriptor that another process has made, with headers or without, and makes it non-blocking.
     ///
     /// # Errors
     /// [`TunError::NotTun`], [`TunError::System`].
     pub fn from_fd(fd: OwnedFd) -> Result<Self, TunError> {
-        let tun = Self(File::from(fd));
-        let request = tun.query().map_err(|_| TunError::NotTun)?;
-        // SAFETY: TUNGETIFF has set the flags.
-        let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+        let file = File::from(fd);
+        let flags = request::query(&file).map(|request| request::flags(&request)).map_err(|_| TunError::NotTun)?;
         let wanted = libc::IFF_TUN | libc::IFF_NO_PI;
-        if flags & (wanted | libc::IFF_VNET_HDR | libc::IFF_TAP) != wanted {
+        if flags & (wanted | libc::IFF_TAP) != wanted {
             return Err(TunError::NotTun);
         }
         let set = || {
-            let flags = OFlag::from_bits_retain(fcntl(&tun.0, FcntlArg::F_GETFL)?);
-            fcntl(&tun.0, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
+            let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+            fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
         };
         set().map_err(system("fcntl on the TUN descriptor"))?;
-        Ok(tun)
+        Self { headers: flags & libc::IFF_VNET_HDR != 0, file }.prepared()
+    }
+
+    /// Undoes what an earlier owner of the device may have set: its header's size, and its offloads.
+    fn prepared(self) -> Result<Self, TunError> {
+        if self.headers {
+            offload::set_header_size(&self.file, HEADER).map_err(system("TUNSETVNETHDRSZ"))?;
+        }
+        self.set_segmentation(Segmentation::default());
+        Ok(self)
+    }
+
+    /// Whether packets come and go with a header. Without it there are no superpackets, and checksums are complete.
+    pub fn has_headers(&self) -> bool {
+        self.headers
+    }
+
+    /// Asks the device to yield superpackets, and packets whose checksum is not computed yet (`TUNSETOFFLOAD`). What
+    /// the kernel does not have is left out; what the device does from now on is returned. It holds for all queues.
+    ///
+    /// What may be written does not depend on it.
+    pub fn set_segmentation(&self, wanted: Segmentation) -> Segmentation {
+        let possible = if self.headers { wanted } else { Segmentation::default() };
+        possible.downgrades().into_iter().find(|choice| offload::set(&self.file, *choice).is_ok()).unwrap_or_default()
     }
 
     /// The device's present name.
@@ -104,10 +171,8 @@ impl Tun {
     /// # Errors
     /// [`TunError::System`]: `EBADFD` when the device was deleted.
     pub fn name(&self) -> Result<String, TunError> {
-        let request = self.query().map_err(system("TUNGETIFF"))?;
-        let octets = request.ifr_name.map(i8::cast_unsigned);
-        let name = CStr::from_bytes_until_nul(&octets).map_err(|_| TunError::NotTun)?;
-        Ok(name.to_string_lossy().into_owned())
+        let request = request::query(&self.file).map_err(system("TUNGETIFF"))?;
+        request::name(&request).ok_or(TunError::NotTun)
     }
 
     /// The device's MTU in octets, if it stands in this thread's namespace.
@@ -115,82 +180,65 @@ impl Tun {
     /// # Errors
     /// [`TunError::System`]: `ENODEV` when it stands in another namespace.
     pub fn mtu(&self) -> Result<usize, TunError> {
-        let mut request = self.query().map_err(system("TUNGETIFF"))?;
-        interface_request(libc::SIOCGIFMTU, &mut request).map_err(system("SIOCGIFMTU"))?;
-        // SAFETY: SIOCGIFMTU has set the MTU.
-        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        let mut request = request::query(&self.file).map_err(system("TUNGETIFF"))?;
+        let mtu = request::mtu(&mut request).map_err(system("SIOCGIFMTU"))?;
         usize::try_from(mtu).map_err(|_| TunError::NotTun)
     }
 
-    /// Sets the device's MTU in octets.
+    /// Sets the device's MTU in octets, 68 to 65,535.
     ///
     /// # Errors
     /// [`TunError::System`].
     pub fn set_mtu(&self, mtu: u16) -> Result<(), TunError> {
-        let mut request = self.query().map_err(system("TUNGETIFF"))?;
-        request.ifr_ifru.ifru_mtu = i32::from(mtu);
-        interface_request(libc::SIOCSIFMTU, &mut request).map_err(system("SIOCSIFMTU"))
+        let mut request = request::query(&self.file).map_err(system("TUNGETIFF"))?;
+        request::set_mtu(&mut request, mtu.into()).map_err(system("SIOCSIFMTU"))
     }
 
-    /// Reads one packet; its length.
+    /// Reads one packet or superpacket, with what the kernel says about it; the packet's length. `packet` should be
+    /// [`LARGEST`] octets long: what does not fit is lost.
     ///
     /// # Errors
     /// `EAGAIN` when there is none, `EBADFD` when the device was deleted.
-    pub fn read(&self, packet: &mut [u8]) -> Result<usize, Errno> {
-        (&self.0).read(packet).map_err(|error| errno_of(&error))
+    pub fn read(&self, header: &mut [u8; HEADER], packet: &mut [u8]) -> Result<usize, Errno> {
+        if !self.headers {
+            header.fill(0);
+            return readv(&self.file, &mut [IoSliceMut::new(packet)]);
+        }
+        let length = readv(&self.file, &mut [IoSliceMut::new(header), IoSliceMut::new(packet)])?;
+        length.checked_sub(HEADER).ok_or(Errno::EIO)
     }
 
-    /// Writes one packet.
+    /// Writes one packet or superpacket, of up to [`PARTS`] parts that are put together, with one system call. A header
+    /// of zeros says that the packet is complete.
     ///
     /// # Errors
-    /// `EIO` while the device is down, `EINVAL` for what is no IP packet, `EBADFD` when the device was deleted.
-    pub fn write(&self, packet: &[u8]) -> Result<(), Errno> {
-        (&self.0).write(packet).map(|_| ()).map_err(|error| errno_of(&error))
+    /// `EIO` while the device is down, `EBADFD` when the device was deleted; `EINVAL` for what is no IP packet, for a
+    /// header that the kernel does not take, for one that says more than nothing where the device has none, and for
+    /// more parts.
+    pub fn write(&self, header: &[u8; HEADER], parts: &[IoSlice<'_>]) -> Result<(), Errno> {
+        if !self.headers {
+            return if says_nothing(header) { writev(&self.file, parts).map(|_| ()) } else { Err(Errno::EINVAL) };
+        }
+        let header = IoSlice::new(header);
+        if let [part] = parts {
+            return writev(&self.file, &[header, *part]).map(|_| ());
+        }
+        let mut all = [header; PARTS + 1];
+        let all = all.get_mut(..=parts.len()).ok_or(Errno::EINVAL)?;
+        all[1..].copy_from_slice(parts);
+        writev(&self.file, all).map(|_| ())
     }
+}
 
-    fn query(&self) -> Result<libc::ifreq, Errno> {
-        let mut request = empty_request();
-        // SAFETY: TUNGETIFF writes one `ifreq`, which lives until after the call.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
-        Errno::result(result).map(|_| request)
-    }
+/// Whether a header leaves the packet as it is: no checksum to complete (flags), nothing to cut (kind).
+fn says_nothing([flags, kind, ..]: &[u8; HEADER]) -> bool {
+    flags & NEEDS_CHECKSUM == 0 && *kind == 0
 }
 
 impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-fn empty_request() -> libc::ifreq {
-    // SAFETY: `ifreq` consists of integers, arrays of them and unions of those: all zeros is a value of it.
-    unsafe { std::mem::zeroed() }
-}
-
-fn request(name: &str) -> Result<libc::ifreq, TunError> {
-    let ok = (1..NAME).contains(&name.len())
-        && !matches!(name, "." | "..")
-        && !name.bytes().any(|octet| octet == b'/' || octet == b':' || octet == 0 || octet.is_ascii_whitespace());
-    if !ok {
-        return Err(TunError::BadName(name.to_owned()));
-    }
-    let mut request = empty_request();
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    Ok(request)
-}
-
-/// Asks about the interface that `request` names, in this thread's namespace.
-fn interface_request(code: libc::Ioctl, request: &mut libc::ifreq) -> Result<(), Errno> {
-    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    // SAFETY: the interface requests read and write one `ifreq`, which lives until after the call.
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), code, std::ptr::from_mut(request)) };
-    Errno::result(result).map(|_| ())
 }
 
 #[cfg(test)]
@@ -201,6 +249,7 @@ mod tests {
     fn a_name_that_linux_would_not_take_is_refused_by_itself() {
         for name in ["", "0123456789abcdef", "a/b", "a b", "a\nb", ".", "..", "a:b", "a\0b"] {
             assert_eq!(Tun::create(name).err(), Some(TunError::BadName(name.to_owned())));
+            assert_eq!(Tun::create_queues(name, 2).err(), Some(TunError::BadName(name.to_owned())));
         }
     }
 
