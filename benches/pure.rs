@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -24,12 +25,15 @@ fn pair() -> (Engine, Engine) {
     let mut left = Engine::new(&identities[0], &keys[1].public(), None, 1);
     let mut right = Engine::new(&identities[1], &keys[0].public(), None, 2);
     let (mut there, mut back, mut confirm) = ([0; 2048], [0; 2048], [0; 2048]);
-    let sent = left.initiate(&mut there).expect("room").expect("an initiation");
-    let Ok(Consumed::Answered(answer)) = right.consume(PEER, &there[..sent], &mut back) else { panic!("no answer") };
-    let Ok(Consumed::Established(last)) = left.consume(PEER, &back[..answer], &mut confirm) else {
+    let now = Instant::now();
+    let sent = left.initiate(&mut there, now).expect("room").expect("an initiation");
+    let Ok(Consumed::Answered(answer)) = right.consume(PEER, &there[..sent], &mut back, now) else {
+        panic!("no answer")
+    };
+    let Ok(Consumed::Established(last)) = left.consume(PEER, &back[..answer], &mut confirm, now) else {
         panic!("no session")
     };
-    right.open(PEER, &confirm[..last], &mut there).expect("the confirmation");
+    right.open(PEER, &confirm[..last], &mut there, now).expect("the confirmation");
     (left, right)
 }
 
@@ -46,14 +50,19 @@ fn cipher(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("cipher/{length}"));
         group.throughput(Throughput::Bytes(u64::try_from(length).expect("a length")));
         let (mut left, mut right) = pair();
+        let now = Instant::now();
         let (mut room, mut sealed, mut opened) = (packet(length), vec![0; 65_536], vec![0; 65_536]);
         group.bench_function("seal", |bencher| {
-            bencher.iter(|| black_box(left.seal(&mut room, length, MTU, &mut sealed)).expect("sealed"));
+            bencher.iter(|| black_box(left.seal(&mut room, length, MTU, &mut sealed, now)).expect("sealed"));
         });
         group.bench_function("open", |bencher| {
             bencher.iter_batched(
-                || left.seal(&mut room, length, MTU, &mut sealed).map(|sent| sealed[..sent].to_vec()).expect("sealed"),
-                |datagram| black_box(right.open(PEER, &datagram, &mut opened)).expect("opened"),
+                || {
+                    left.seal(&mut room, length, MTU, &mut sealed, now)
+                        .map(|sent| sealed[..sent].to_vec())
+                        .expect("sealed")
+                },
+                |datagram| black_box(right.open(PEER, &datagram, &mut opened, now)).expect("opened"),
                 BatchSize::SmallInput,
             );
         });

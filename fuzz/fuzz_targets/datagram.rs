@@ -56,10 +56,10 @@ impl Bench {
 
     fn shake(&mut self) {
         let (mut first, mut last) = ([0; 2048], [0; 2048]);
-        let length = self.peer.initiate(&mut first).expect("room").expect("an initiation");
+        let length = self.peer.initiate(&mut first, self.moment.now).expect("room").expect("an initiation");
         self.take(&first[..length]);
         let answer = self.out.entry(0).expect("an answer").1.to_vec();
-        let Ok(Consumed::Established(length)) = self.peer.consume(SOURCE, &answer, &mut last) else {
+        let Ok(Consumed::Established(length)) = self.peer.consume(SOURCE, &answer, &mut last, self.moment.now) else {
             panic!("no session")
         };
         self.take(&last[..length]);
@@ -76,7 +76,7 @@ impl Bench {
     fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let (mut room, mut sealed) = (vec![0; packet.len() + 16], vec![0; packet.len() + 256]);
         room[..packet.len()].copy_from_slice(packet);
-        let length = self.peer.seal(&mut room, packet.len(), 1420, &mut sealed).ok()?;
+        let length = self.peer.seal(&mut room, packet.len(), 1420, &mut sealed, self.moment.now).ok()?;
         sealed.truncate(length);
         Some(sealed)
     }

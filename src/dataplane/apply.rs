@@ -49,19 +49,19 @@ impl Worker {
     }
 
     /// What is, now.
-    pub(super) fn observe(&self) -> Snapshot {
+    pub(super) fn observe(&self, moment: Moment) -> Snapshot {
         Snapshot {
             sockets: self
                 .sockets
                 .iter()
                 .map(|(_, open)| SocketSnapshot { id: open.id, port: open.udp.port() })
                 .collect(),
-            links: self.state.links.iter().map(|(id, placed)| self.observe_link(*id, placed)).collect(),
+            links: self.state.links.iter().map(|(id, placed)| self.observe_link(*id, placed, moment)).collect(),
             drops: self.shard.drops().iter().map(|(reason, number)| (reason.label(), number)).collect(),
         }
     }
 
-    fn observe_link(&self, id: LinkId, placed: &Placed) -> LinkSnapshot {
+    fn observe_link(&self, id: LinkId, placed: &Placed, moment: Moment) -> LinkSnapshot {
         let link = placed.slot.and_then(|slot| self.shard.link(slot));
         let stats = link.map(|link| link.stats()).unwrap_or_default();
         let configured = placed.plan.endpoint.map(|endpoint| endpoint.address);
@@ -70,7 +70,7 @@ impl Worker {
             endpoint: link.map_or(configured, |link| link.path().map(|path| path.to)),
             last_handshake: stats.last_handshake,
             handshake_rtt: link.and_then(|link| link.handshake_rtt()),
-            alive: link.is_some_and(|link| link.is_alive()),
+            alive: link.is_some_and(|link| link.is_alive(moment.now)),
             received_bytes: stats.received_bytes,
             sent_bytes: stats.sent_bytes,
             received_packets: stats.received_packets,

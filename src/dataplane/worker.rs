@@ -135,7 +135,7 @@ impl Worker {
                     self.tick();
                     drop(answer.send(applied));
                 }
-                Command::Observe(answer) => drop(answer.send(self.observe())),
+                Command::Observe(answer) => drop(answer.send(self.observe(moment()))),
                 Command::Stop => self.end = Some(End::Stopped),
             }
         }

@@ -46,7 +46,7 @@ impl Shard {
         if links.is_empty() {
             return Err(Reason::NoLink);
         }
-        if let Some(&live) = links.iter().find(|slot| self.link(**slot).is_some_and(Link::is_alive)) {
+        if let Some(&live) = links.iter().find(|slot| self.link(**slot).is_some_and(|link| link.is_alive(moment.now))) {
             return Ok(live);
         }
         let reachable = |slot: &LinkSlot| self.link(*slot).is_some_and(|link| link.path().is_some());

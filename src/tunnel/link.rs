@@ -20,8 +20,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::limits::INITIATION_SPACING;
-use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, REJECT_AFTER, Ticked};
+use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, Ticked};
 use crate::tunnel::queue::Queue;
+use crate::tunnel::sessions::REJECT_AFTER;
 use crate::tunnel::{Drops, LinkSlot, Reason, SocketSlot, wire};
 
 /// Authenticated keepalives on a warm link: an idle one would make a needless handshake after 15 s.
@@ -192,7 +193,8 @@ impl Link {
 
     /// The share of packets lost towards us, 0 to 1.
     pub fn estimated_loss(&self) -> f32 {
-        self.carrier().map_or(0.0, Engine::estimated_loss)
+        let retiring = self.retiring.as_ref().map(|(engine, _)| engine).filter(|_| !self.engine.has_session());
+        retiring.unwrap_or(&self.engine).estimated_loss()
     }
 
     /// The round trip of the last handshake that we began.
@@ -201,8 +203,8 @@ impl Link {
     }
 
     /// Whether a packet could be sent now: there is a session younger than 180 s, and an address.
-    pub fn is_alive(&self) -> bool {
-        self.path.is_some() && self.carrier().is_some()
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.path.is_some() && self.carrier(now).is_some()
     }
 
     /// Puts the peer at an address that was configured.
@@ -246,7 +248,7 @@ impl Link {
         let fresh = self.fresh(id);
         let old = std::mem::replace(&mut self.engine, fresh);
         // One that has a session is worth more than one that has none.
-        if old.has_session() || self.retiring.is_none() {
+        if old.is_alive(turn.now) || self.retiring.is_none() {
             self.retire();
             self.retiring = Some((old, turn.now + REJECT_AFTER));
         } else {
@@ -260,7 +262,7 @@ impl Link {
 
     /// Begins anew with another key pair of ours, and at once if the peer was or should be in touch.
     pub fn rekey(&mut self, identity: Arc<Identity>, turn: &mut Turn<'_>) {
-        let in_touch = self.carrier().is_some() || self.is_restless() || !self.queue.is_empty();
+        let in_touch = self.carrier(turn.now).is_some() || self.is_restless() || !self.queue.is_empty();
         self.config.identity = identity;
         self.retire();
         self.engine = self.fresh(self.engine.id());
@@ -286,15 +288,15 @@ impl Link {
         if self.path.is_none() {
             return Err(Reason::NoEndpoint);
         }
-        if self.carrier().is_some() {
+        if self.carrier(turn.now).is_some() {
             self.drain(turn);
         }
-        if self.carrier().is_some() && self.queue.is_empty() {
+        if self.carrier(turn.now).is_some() && self.queue.is_empty() {
             return self.seal(room, length, priority, turn);
         }
         let packet = room.get(..length).ok_or(Reason::Oversized)?;
         turn.drops.add(Reason::QueueFull, self.queue.push(packet, priority));
-        if self.carrier().is_none() {
+        if self.carrier(turn.now).is_none() {
             self.initiate(turn);
         }
         Ok(())
@@ -304,7 +306,8 @@ impl Link {
     pub fn initiate(&mut self, turn: &mut Turn<'_>) {
         self.attempt.get_or_insert(turn.now);
         self.pause = None;
-        let sent = self.emit(turn, |engine, out| engine.initiate(out));
+        let now = turn.now;
+        let sent = self.emit(turn, |engine, out| engine.initiate(out, now));
         self.settle(sent, turn);
     }
 
@@ -322,7 +325,7 @@ impl Link {
             }
         }
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
-        let consumed = self.engine.consume(via.to.ip(), message, out).map_err(|reason| self.heal(reason))?;
+        let consumed = self.engine.consume(via.to.ip(), message, out, turn.now).map_err(|reason| self.heal(reason))?;
         self.received(message.len(), turn.now);
         match consumed {
             Consumed::CookieKept => {}
@@ -351,7 +354,7 @@ impl Link {
         into: &mut [u8],
         turn: &mut Turn<'_>,
     ) -> Result<Option<usize>, Reason> {
-        let Opened { content, confirms } = self.engine_of(datagram, via, into)?;
+        let Opened { content, confirms } = self.open_by_engine(datagram, via, into, turn.now)?;
         self.received(datagram.len(), turn.now);
         self.roam(via);
         if confirms {
@@ -368,7 +371,7 @@ impl Link {
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         self.tick_engine(turn);
         self.tick_retiring(turn);
-        if self.carrier().is_some() {
+        if self.carrier(turn.now).is_some() {
             self.keep_alive(turn);
             self.drain(turn);
         } else if self.is_restless() && self.attempt.is_none() && self.pause.is_none_or(|at| at <= turn.now) {
@@ -385,19 +388,18 @@ impl Link {
     }
 
     /// The engine by which packets go out: the current one, or until its first session the retiring one.
-    fn carrier(&self) -> Option<&Engine> {
-        let alive = |engine: &Engine| engine.session_age().is_some_and(|age| age < REJECT_AFTER);
-        if alive(&self.engine) {
+    fn carrier(&self, now: Instant) -> Option<&Engine> {
+        if self.engine.is_alive(now) {
             return Some(&self.engine);
         }
-        self.retiring.as_ref().map(|(engine, _)| engine).filter(|engine| alive(engine))
+        self.retiring.as_ref().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
     }
 
-    fn carrier_mut(&mut self) -> Option<&mut Engine> {
-        if self.engine.has_session() {
+    fn carrier_mut(&mut self, now: Instant) -> Option<&mut Engine> {
+        if self.engine.is_alive(now) {
             return Some(&mut self.engine);
         }
-        self.retiring.as_mut().map(|(engine, _)| engine).filter(|engine| engine.has_session())
+        self.retiring.as_mut().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
     }
 
     /// Whether the peer is to be reached even if nothing is sent.
@@ -423,7 +425,7 @@ impl Link {
         self.released.extend(self.retiring.take().map(|(engine, _)| engine.id()));
     }
 
-    fn engine_of(&mut self, datagram: &[u8], via: Path, into: &mut [u8]) -> Result<Opened, Reason> {
+    fn open_by_engine(&mut self, datagram: &[u8], via: Path, into: &mut [u8], now: Instant) -> Result<Opened, Reason> {
         let source = via.to.ip();
         let receiver = match wire::classify(datagram)? {
             wire::Message::Data { receiver, .. } => receiver >> 8,
@@ -432,10 +434,10 @@ impl Link {
             }
         };
         if receiver == self.engine.id() {
-            return self.engine.open(source, datagram, into).map_err(|reason| self.heal(reason));
+            return self.engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason));
         }
         let (engine, _) = self.retiring.as_mut().ok_or(Reason::UnknownReceiver)?;
-        engine.open(source, datagram, into).map_err(|reason| self.heal(reason))
+        engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason))
     }
 
     fn received(&mut self, octets: usize, now: Instant) {
@@ -462,8 +464,8 @@ impl Link {
     }
 
     fn tick_engine(&mut self, turn: &mut Turn<'_>) {
-        let mut expired = false;
-        let sent = self.emit(turn, |engine, out| match engine.tick(out)? {
+        let (mut expired, now) = (false, turn.now);
+        let sent = self.emit(turn, |engine, out| match engine.tick(out, now)? {
             Ticked::Quiet => Ok(None),
             Ticked::Send(length) => Ok(Some(length)),
             Ticked::Expired => {
@@ -501,8 +503,8 @@ impl Link {
     fn tick_retiring(&mut self, turn: &mut Turn<'_>) {
         let Some((engine, until)) = self.retiring.as_mut() else { return };
         let Some(out) = turn.out.room() else { return };
-        let ticked = engine.tick(out);
-        let over = *until <= turn.now || !engine.has_session() || ticked == Err(Reason::Panicked);
+        let ticked = engine.tick(out, turn.now);
+        let over = *until <= turn.now || !engine.is_alive(turn.now) || ticked == Err(Reason::Panicked);
         if let Ok(Ticked::Send(length)) = ticked {
             if length == wire::INITIATION {
                 self.initiate(turn);
@@ -523,8 +525,9 @@ impl Link {
             return;
         }
         self.owed = false;
-        let due = |engine: &Engine| engine.is_initiator() && engine.session_age().is_some_and(|age| age >= REKEY_AFTER);
-        if self.carrier().is_some_and(due) {
+        let old = |engine: &Engine| engine.session_age(turn.now).is_some_and(|age| age >= REKEY_AFTER);
+        let due = |engine: &Engine| engine.is_initiator() && old(engine);
+        if self.carrier(turn.now).is_some_and(due) {
             // boringtun renews a session for data alone.
             self.initiate(turn);
         }
@@ -534,7 +537,7 @@ impl Link {
 
     fn drain(&mut self, turn: &mut Turn<'_>) {
         while turn.out.has_room()
-            && self.carrier().is_some()
+            && self.carrier(turn.now).is_some()
             && let Some((mut packet, length, priority)) = self.queue.pop()
         {
             let sent = self.seal(&mut packet, length, priority, turn);
@@ -544,8 +547,8 @@ impl Link {
 
     fn seal(&mut self, room: &mut [u8], length: usize, priority: Priority, turn: &mut Turn<'_>) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
-        let engine = self.carrier_mut().ok_or(Reason::NoSession)?;
-        let length = engine.seal(room, length, turn.mtu, out).map_err(|reason| self.heal(reason))?;
+        let engine = self.carrier_mut(turn.now).ok_or(Reason::NoSession)?;
+        let length = engine.seal(room, length, turn.mtu, out, turn.now).map_err(|reason| self.heal(reason))?;
         self.commit_as(length, priority, turn);
         Ok(())
     }

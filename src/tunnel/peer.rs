@@ -1,13 +1,14 @@
 //! The one file that names boringtun: WireGuard's handshake and cipher, and the rules that its user must keep.
 //!
 //! It is also the one impure leaf of the core: boringtun reads `CLOCK_BOOTTIME` and the operating system's random
-//! numbers by itself.
+//! numbers by itself, where handshakes and ticks are concerned; for packets nothing asks a clock.
 //!
 //! | boringtun 0.7.1 | here |
 //! |---|---|
 //! | panics when an output buffer is short, before any check | lengths are compared first; a panic is contained |
 //! | does not pad | zeros up to a multiple of 16, or the MTU |
 //! | takes counters up to 2^64 - 1, and overflows | [`wire::classify`] refuses them before |
+//! | keeps sessions until the tick after 180 s | [`Sessions`] says when each one ends |
 //! | queues up to 256 packets before a session, reorders them | never asked to seal without a session |
 //! | limits handshakes by one count over all sources | [`Identity::admit`], driven by `limits.rs`; its own limit is infinite |
 //! | has no setter for the preshared key, fixes its time stamp when made | an [`Engine`] is replaced, see `link.rs` |
@@ -17,7 +18,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -26,10 +27,8 @@ use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519;
 
 use crate::identity::{PresharedKey, PrivateKey, PublicKey};
+use crate::tunnel::sessions::Sessions;
 use crate::tunnel::{Reason, wire};
-
-/// Sessions older than this carry nothing (REJECT_AFTER_TIME, WireGuard paper, section 6.1).
-pub const REJECT_AFTER: Duration = Duration::from_secs(180);
 
 /// A socket's key pair, and the door before its peers.
 pub struct Identity {
@@ -99,6 +98,7 @@ impl fmt::Debug for Identity {
 pub struct Engine {
     tunn: Tunn,
     id: u32,
+    sessions: Sessions,
     initiator: bool,
     /// Our index of a session that we answered and that the initiator has not used yet.
     unconfirmed: Option<u32>,
@@ -158,6 +158,7 @@ impl Engine {
         Self {
             tunn,
             id,
+            sessions: Sessions::default(),
             initiator: false,
             unconfirmed: None,
             #[cfg(test)]
@@ -175,14 +176,19 @@ impl Engine {
         self.initiator
     }
 
-    /// The age of the current session; `None` without one.
-    pub fn session_age(&self) -> Option<Duration> {
-        self.tunn.time_since_last_handshake()
+    /// The age of the current session, at most 180 s; `None` without one.
+    pub fn session_age(&self, now: Instant) -> Option<Duration> {
+        self.sessions.age(now)
     }
 
-    /// Whether a packet could be sealed now.
+    /// Whether a packet could be sealed now: there is a session younger than 180 s.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.sessions.is_alive(now)
+    }
+
+    /// Whether there is a session, however old.
     pub fn has_session(&self) -> bool {
-        self.session_age().is_some()
+        self.sessions.is_any()
     }
 
     /// The share of packets lost towards us, 0 to 1.
@@ -200,9 +206,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Reason::NoSession`]; [`Reason::Oversized`] when `room` or `out` is too short; [`Reason::Panicked`].
-    pub fn seal(&mut self, room: &mut [u8], length: usize, mtu: usize, out: &mut [u8]) -> Result<usize, Reason> {
+    pub fn seal(
+        &mut self,
+        room: &mut [u8],
+        length: usize,
+        mtu: usize,
+        out: &mut [u8],
+        now: Instant,
+    ) -> Result<usize, Reason> {
         let padded = padded_length(length, mtu);
-        if !self.has_session() {
+        if !self.is_alive(now) {
             return Err(Reason::NoSession);
         }
         room.get_mut(length..padded).ok_or(Reason::Oversized)?.fill(0);
@@ -220,11 +233,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
-    pub fn initiate(&mut self, out: &mut [u8]) -> Result<Option<usize>, Reason> {
+    pub fn initiate(&mut self, out: &mut [u8], now: Instant) -> Result<Option<usize>, Reason> {
         if out.len() < wire::INITIATION {
             return Err(Reason::Oversized);
         }
-        self.contained(|tunn| {
+        let written = self.contained(|tunn| {
             // Else it would count the 90 s of this attempt from the last tick, which may be long ago. What it wants to
             // send is the same initiation, or a keepalive that an initiation makes needless.
             if let TunnResult::WriteToNetwork(datagram) = tunn.update_timers(out)
@@ -237,30 +250,40 @@ impl Engine {
                 TunnResult::Err(error) => Err(reason(&error)),
                 _ => Ok(None),
             }
-        })
+        });
+        self.compare(now);
+        written
     }
 
     /// Lets time pass. To be called every 100 to 250 ms: boringtun knows no other time than that of this call.
     ///
     /// # Errors
     /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
-    pub fn tick(&mut self, out: &mut [u8]) -> Result<Ticked, Reason> {
+    pub fn tick(&mut self, out: &mut [u8], now: Instant) -> Result<Ticked, Reason> {
         if out.len() < wire::INITIATION {
             return Err(Reason::Oversized);
         }
-        self.contained(|tunn| match tunn.update_timers(out) {
+        let ticked = self.contained(|tunn| match tunn.update_timers(out) {
             TunnResult::WriteToNetwork(datagram) => Ok(Ticked::Send(datagram.len())),
             TunnResult::Err(WireGuardError::ConnectionExpired) => Ok(Ticked::Expired),
             TunnResult::Err(error) => Err(reason(&error)),
             _ => Ok(Ticked::Quiet),
-        })
+        });
+        self.compare(now);
+        ticked
     }
 
     /// Takes a message of type 1, 2 or 3 that [`Identity::admit`] admitted; an answer goes into `out`.
     ///
     /// # Errors
     /// By cause; [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
-    pub fn consume(&mut self, source: IpAddr, message: &[u8], out: &mut [u8]) -> Result<Consumed, Reason> {
+    pub fn consume(
+        &mut self,
+        source: IpAddr,
+        message: &[u8],
+        out: &mut [u8],
+        now: Instant,
+    ) -> Result<Consumed, Reason> {
         let kind = wire::classify(message)?;
         if out.len() < message.len().max(wire::INITIATION) {
             return Err(Reason::Oversized);
@@ -274,9 +297,11 @@ impl Engine {
             wire::Message::Initiation => {
                 self.initiator = false;
                 self.unconfirmed = out.get(4..).and_then(<[u8]>::first_chunk).map(|index| u32::from_le_bytes(*index));
+                self.unconfirmed.inspect(|index| self.sessions.answer(*index, now));
                 Ok(Consumed::Answered(written))
             }
-            wire::Message::Response { .. } => {
+            wire::Message::Response { receiver } => {
+                self.sessions.establish(receiver, now);
                 self.initiator = true;
                 self.unconfirmed = None;
                 Ok(Consumed::Established(written))
@@ -290,12 +315,15 @@ impl Engine {
     ///
     /// # Errors
     /// By cause; [`Reason::Oversized`] when `out` is shorter than the datagram; [`Reason::Panicked`].
-    pub fn open(&mut self, source: IpAddr, datagram: &[u8], out: &mut [u8]) -> Result<Opened, Reason> {
+    pub fn open(&mut self, source: IpAddr, datagram: &[u8], out: &mut [u8], now: Instant) -> Result<Opened, Reason> {
         let wire::Message::Data { receiver, .. } = wire::classify(datagram)? else {
             return Err(Reason::MalformedDatagram);
         };
         if datagram.len() > out.len() {
             return Err(Reason::Oversized);
+        }
+        if self.sessions.is_over(receiver, now) {
+            return Err(Reason::NoSession);
         }
         let content = self.contained(|tunn| match tunn.decapsulate(Some(source), datagram, out) {
             TunnResult::Done => Ok(Content::Keepalive),
@@ -307,8 +335,14 @@ impl Engine {
             TunnResult::Err(error) => Err(reason(&error)),
             TunnResult::WriteToNetwork(_) => Err(Reason::UnexpectedHandshake),
         })?;
+        self.sessions.confirm(receiver);
         let confirms = self.unconfirmed.take_if(|index| *index == receiver).is_some();
         Ok(Opened { content, confirms })
+    }
+
+    /// After boringtun has looked at its clock: what it holds of the current session.
+    fn compare(&mut self, now: Instant) {
+        self.sessions.correct(self.tunn.time_since_last_handshake(), now);
     }
 
     fn contained<T>(&mut self, work: impl FnOnce(&mut Tunn) -> Result<T, Reason>) -> Result<T, Reason> {
@@ -369,16 +403,22 @@ mod tests {
 
     const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     /// Two engines with a session that the first began.
     fn engines() -> (Engine, Engine) {
         let keys = [1, 2].map(|octet| PrivateKey::from_octets([octet; 32]));
         let [mut here, mut there] = [(0, 1), (1, 0)]
             .map(|(own, peer)| Engine::new(&Identity::new(&keys[own]), &keys[peer].public(), None, 0x00ab_cd00));
-        let (mut out, mut answer) = (vec![0; 2000], vec![0; 2000]);
-        let length = here.initiate(&mut out).expect("room").expect("none in progress");
-        let Ok(Consumed::Answered(length)) = there.consume(SOURCE, &out[..length], &mut answer) else { panic!() };
-        let Ok(Consumed::Established(length)) = here.consume(SOURCE, &answer[..length], &mut out) else { panic!() };
-        let opened = there.open(SOURCE, &out[..length], &mut answer);
+        let (mut out, mut answer, now) = (vec![0; 2000], vec![0; 2000], now());
+        let length = here.initiate(&mut out, now).expect("room").expect("none in progress");
+        let Ok(Consumed::Answered(length)) = there.consume(SOURCE, &out[..length], &mut answer, now) else { panic!() };
+        let Ok(Consumed::Established(length)) = here.consume(SOURCE, &answer[..length], &mut out, now) else {
+            panic!()
+        };
+        let opened = there.open(SOURCE, &out[..length], &mut answer, now);
         assert_eq!(opened, Ok(Opened { content: Content::Keepalive, confirms: true }));
         (here, there)
     }
@@ -386,7 +426,7 @@ mod tests {
     fn seal(engine: &mut Engine, packet: &[u8], mtu: usize) -> Vec<u8> {
         let mut room = [packet, &[0xff; 16]].concat();
         let mut out = vec![0; 70_000];
-        let length = engine.seal(&mut room, packet.len(), mtu, &mut out).expect("sealed");
+        let length = engine.seal(&mut room, packet.len(), mtu, &mut out, now()).expect("sealed");
         let padded = length - wire::OVERHEAD;
         assert!(room[packet.len()..padded].iter().all(|octet| *octet == 0), "padded with zeros");
         out.truncate(length);
@@ -401,7 +441,7 @@ mod tests {
             let datagram = seal(&mut here, &packet, 1420);
             assert_eq!(datagram.len(), padded + wire::OVERHEAD, "{payload}");
             let mut out = vec![0; 2000];
-            let opened = there.open(SOURCE, &datagram, &mut out).expect("authentic");
+            let opened = there.open(SOURCE, &datagram, &mut out, now()).expect("authentic");
             assert_eq!(opened.content, Content::Packet(packet.len()), "and the padding goes again");
             assert_eq!(out[..packet.len()], packet);
         }
@@ -427,22 +467,30 @@ mod tests {
         for length in [0, 1, 31, 147, 148, 500, datagram.len() - 1] {
             let mut out = vec![0; length];
             let mut room = [packet.as_slice(), &[0; 16]].concat();
-            assert_eq!(here.seal(&mut room, packet.len(), 1420, &mut out), Err(Reason::Oversized), "seal {length}");
-            assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::Oversized), "open {length}");
+            assert_eq!(
+                here.seal(&mut room, packet.len(), 1420, &mut out, now()),
+                Err(Reason::Oversized),
+                "seal {length}"
+            );
+            assert_eq!(there.open(SOURCE, &datagram, &mut out, now()), Err(Reason::Oversized), "open {length}");
         }
         for length in [0, 31, 147] {
             let mut out = vec![0; length];
-            assert_eq!(here.tick(&mut out), Err(Reason::Oversized), "tick {length}");
-            assert_eq!(here.initiate(&mut out), Err(Reason::Oversized), "initiate {length}");
+            assert_eq!(here.tick(&mut out, now()), Err(Reason::Oversized), "tick {length}");
+            assert_eq!(here.initiate(&mut out, now()), Err(Reason::Oversized), "initiate {length}");
             let mut keepalive = [];
-            assert_eq!(here.seal(&mut keepalive, 0, 1420, &mut out), Err(Reason::Oversized), "keepalive {length}");
+            assert_eq!(
+                here.seal(&mut keepalive, 0, 1420, &mut out, now()),
+                Err(Reason::Oversized),
+                "keepalive {length}"
+            );
         }
         let mut out = vec![0; 147];
         let mut initiation = vec![0; wire::INITIATION];
         initiation[0] = 1;
-        assert_eq!(there.consume(SOURCE, &initiation, &mut out), Err(Reason::Oversized));
+        assert_eq!(there.consume(SOURCE, &initiation, &mut out, now()), Err(Reason::Oversized));
         let mut out = vec![0; 2000];
-        assert!(there.open(SOURCE, &datagram, &mut out).is_ok(), "canary: with room it opens");
+        assert!(there.open(SOURCE, &datagram, &mut out, now()).is_ok(), "canary: with room it opens");
     }
 
     #[test]
@@ -453,10 +501,14 @@ mod tests {
         let mut out = vec![0; 2000];
         for counter in [u64::MAX, u64::MAX - 1024, wire::REJECT_AFTER_MESSAGES] {
             datagram[8..16].copy_from_slice(&counter.to_le_bytes());
-            assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::CounterExhausted));
+            assert_eq!(there.open(SOURCE, &datagram, &mut out, now()), Err(Reason::CounterExhausted));
         }
         datagram[8..16].copy_from_slice(&(wire::REJECT_AFTER_MESSAGES - 1).to_le_bytes());
-        assert_eq!(there.open(SOURCE, &datagram, &mut out), Err(Reason::Unauthentic), "the highest that is tried");
+        assert_eq!(
+            there.open(SOURCE, &datagram, &mut out, now()),
+            Err(Reason::Unauthentic),
+            "the highest that is tried"
+        );
     }
 
     #[test]
@@ -464,8 +516,8 @@ mod tests {
         let key = PrivateKey::from_octets([1; 32]);
         let mut engine = Engine::new(&Identity::new(&key), &key.public(), None, 5);
         let mut out = vec![0; 2000];
-        assert_eq!(engine.seal(&mut [0x45; 64], 48, 1420, &mut out), Err(Reason::NoSession));
-        assert!(matches!(engine.initiate(&mut out), Ok(Some(wire::INITIATION))), "and no handshake began by it");
+        assert_eq!(engine.seal(&mut [0x45; 64], 48, 1420, &mut out, now()), Err(Reason::NoSession));
+        assert!(matches!(engine.initiate(&mut out, now()), Ok(Some(wire::INITIATION))), "and no handshake began by it");
     }
 
     #[test]

@@ -71,6 +71,22 @@ fn the_answering_side_sends_nothing_before_the_initiator_confirmed() {
 }
 
 #[test]
+fn a_session_carries_for_180_s_to_the_instant_without_a_tick() {
+    let mut world = connected();
+    let there = packet("10.0.0.1", "10.1.0.1", 1, 100);
+    world.skip(Duration::from_secs(180) - Duration::from_nanos(1));
+    world.send(0, &there).expect("sealed");
+    world.send(0, &there).expect("sealed");
+    let [early, late] = world.take(0).try_into().expect("two datagrams");
+    assert_eq!(world.give(1, &early), Ok(Outcome::ToTun(LINK)));
+    world.skip(Duration::from_nanos(1));
+    assert!(!world.alive(0) && !world.alive(1));
+    assert_eq!(world.give(1, &late), Err(Reason::NoSession), "nor by what arrives");
+    world.send(0, &there).expect("waits");
+    assert!(world.take(0).iter().all(|datagram| datagram.kind() == 1), "for a new session");
+}
+
+#[test]
 fn an_index_is_a_random_number_the_workers_number_and_a_counter() {
     let mut world = pair();
     world.send(1, &packet("10.1.0.1", "10.0.0.1", 1, 20)).expect("waits");

@@ -209,7 +209,7 @@ impl World {
     }
 
     pub fn alive(&self, end: usize) -> bool {
-        self.ends[end].shard.link(LinkSlot(0)).expect("a link").is_alive()
+        self.ends[end].shard.link(LinkSlot(0)).expect("a link").is_alive(self.moment.now)
     }
 
     pub fn peer_of(&self, end: usize, slot: LinkSlot) -> Option<SocketAddr> {
