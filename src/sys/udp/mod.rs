@@ -13,6 +13,7 @@ mod name;
 mod receive;
 mod send;
 mod slots;
+mod steer;
 
 use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -93,9 +94,9 @@ impl UdpSocket {
     }
 
     fn bind_once(port: u16, device: Option<&str>, mark: u32) -> Result<Self, BindError> {
-        let v4 = open(Family::V4, port, device, mark)?;
+        let v4 = open(Family::V4, &Place { port, device, mark, joins: false })?;
         let port = v4.as_ref().map_or(port, |(_, port)| *port);
-        let v6 = open(Family::V6, port, device, mark)?;
+        let v6 = open(Family::V6, &Place { port, device, mark, joins: false })?;
         let port = v6.as_ref().map_or(port, |(_, port)| *port);
         if v4.is_none() && v6.is_none() {
             return Err(BindError::System { what: "open a UDP socket", errno: Errno::EAFNOSUPPORT });
@@ -144,6 +145,13 @@ impl UdpSocket {
             Family::V6 => self.v6.as_ref(),
         }
     }
+
+    fn of_mut(&mut self, family: Family) -> &mut Option<OwnedFd> {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
 }
 
 /// Whether the kernel can send a run of datagrams in one piece (`UDP_SEGMENT`, since Linux 4.18). Its network devices
@@ -156,7 +164,17 @@ pub fn supports_segmentation() -> bool {
     probe(AddressFamily::Inet).is_ok() || probe(AddressFamily::Inet6).is_ok()
 }
 
-fn open(family: Family, port: u16, device: Option<&str>, mark: u32) -> Result<Option<(OwnedFd, u16)>, BindError> {
+/// Where a socket is to be bound.
+struct Place<'a> {
+    port: u16,
+    device: Option<&'a str>,
+    mark: u32,
+    /// Whether it joins the sockets that share the port.
+    joins: bool,
+}
+
+/// A socket and its port; `None` without that family.
+fn open(family: Family, place: &Place<'_>) -> Result<Option<(OwnedFd, u16)>, BindError> {
     let domain = match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
@@ -166,11 +184,14 @@ fn open(family: Family, port: u16, device: Option<&str>, mark: u32) -> Result<Op
         Err(Errno::EAFNOSUPPORT) => return Ok(None),
         result => result.map_err(system("open a UDP socket"))?,
     };
-    if device.is_some() {
-        bind_to_device(&fd, device)?;
+    if place.device.is_some() {
+        bind_to_device(&fd, place.device)?;
     }
-    if mark != 0 {
-        set(&fd, sockopt::Mark, &mark, "mark datagrams")?;
+    if place.mark != 0 {
+        set(&fd, sockopt::Mark, &place.mark, "mark datagrams")?;
+    }
+    if place.joins {
+        set(&fd, sockopt::ReusePort, &true, "share a port")?;
     }
     match family {
         Family::V4 => {
@@ -185,7 +206,7 @@ fn open(family: Family, port: u16, device: Option<&str>, mark: u32) -> Result<Op
         }
     }
     enlarge(&fd)?;
-    bind_port(&fd, family, port).map(|bound| bound.map(|port| (fd, port)))
+    bind_port(&fd, family, place.port).map(|bound| bound.map(|port| (fd, port)))
 }
 
 fn bind_port(fd: &OwnedFd, family: Family, port: u16) -> Result<Option<u16>, BindError> {
