@@ -5,7 +5,8 @@ use std::time::Duration;
 use turnpike::identity::PrivateKey;
 use turnpike::lab::guard::{GuardError, Namespace, veth};
 
-use crate::bench::{Bench, Engine, Node, Wire, pair, possible};
+use crate::bench::{Bench, Node, Wire};
+use crate::engine::{Engine, pair, possible};
 use crate::traffic::Probes;
 
 use Engine::{Turnpike, WireguardGo};
@@ -31,12 +32,12 @@ impl Hub {
 
     /// Hub, left, right; only the outer two know an endpoint.
     fn nodes(&self) -> [Node<'_>; 3] {
-        let hub = Node::start(&self.bench, &self.hub, Turnpike, "wgh");
+        let hub = Turnpike.start(&self.bench, &self.hub, "wgh");
         hub.inner("10.9.0.1/24", "fd09::1/64");
         hub.set("listen-port 51820");
         let ends = [(&self.left, "wgl", 2, "192.0.2.1"), (&self.right, "wgr", 3, "198.51.100.1")];
         let [left, right] = ends.map(|(at, device, number, outer)| {
-            let node = Node::start(&self.bench, at, WireguardGo, device);
+            let node = WireguardGo.start(&self.bench, at, device);
             node.inner(&format!("10.9.0.{number}/24"), &format!("fd09::{number}/64"));
             hub.set(&format!("peer {} allowed-ips 10.9.0.{number}/32", node.key));
             node.set(&format!("peer {} endpoint {outer}:51820 allowed-ips 10.9.0.0/24", hub.key));

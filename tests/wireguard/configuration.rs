@@ -1,20 +1,17 @@
 //! `wg show`, `set`, `setconf`, `addconf`, `syncconf` and `showconf` against turnpike's configuration socket.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use turnpike::identity::PrivateKey;
 use turnpike::lab::guard::Namespace;
 
-use crate::bench::{Bench, Engine, Node, Wire, pair, possible, preshared, text};
+use crate::bench::{Bench, SOON, Wire};
+use crate::engine::{Engine, pair, possible};
 use crate::traffic::Probes;
 
 use Engine::{Turnpike, WireguardGo};
-
-fn file(bench: &Bench, name: &str, content: &str) -> String {
-    let path = bench.file(name);
-    std::fs::write(&path, content).expect("a file");
-    text(&path).to_owned()
-}
 
 #[test]
 fn showconf_gives_back_what_setconf_took() {
@@ -36,9 +33,9 @@ fn showconf_gives_back_what_setconf_took() {
         peers[1],
         peers[2],
     );
-    let path = file(&bench, "wg.conf", &conf);
+    let path = bench.write("wg.conf", &conf);
     let shown = [Turnpike, WireguardGo].map(|engine| {
-        let node = Node::start(&bench, &at, engine, if engine == Turnpike { "wgt" } else { "wgg" });
+        let node = engine.start(&bench, &at, if engine == Turnpike { "wgt" } else { "wgg" });
         node.wg("setconf", &path).expect("setconf");
         let mut lines: Vec<String> = node
             .wg("showconf", "")
@@ -75,18 +72,18 @@ fn syncconf_keeps_the_session_and_setconf_begins_anew() {
         "{conf}\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.77.0.0/16\n",
         PrivateKey::generate().expect("a key").public()
     );
-    left.wg("syncconf", &file(&bench, "more.conf", &more)).expect("syncconf");
+    left.wg("syncconf", &bench.write("more.conf", &more)).expect("syncconf");
     assert_eq!(left.wg("show", "peers").expect("peers").lines().count(), 2);
-    left.wg("syncconf", &file(&bench, "same.conf", &conf)).expect("syncconf");
+    left.wg("syncconf", &bench.write("same.conf", &conf)).expect("syncconf");
     assert_eq!(left.wg("show", "peers").expect("peers").lines().count(), 1);
     let added = format!("[Peer]\nPublicKey = {}\n", PrivateKey::generate().expect("a key").public());
-    left.wg("addconf", &file(&bench, "added.conf", &added)).expect("addconf");
+    left.wg("addconf", &bench.write("added.conf", &added)).expect("addconf");
     assert_eq!(left.wg("show", "peers").expect("peers").lines().count(), 2);
     let heard = probes.end();
     assert!(heard.deaf < Duration::from_secs(1), "{heard:?}");
     assert_eq!(left.handshake(&right.key), handshake);
 
-    left.wg("setconf", &file(&bench, "same.conf", &conf)).expect("setconf");
+    left.wg("setconf", &bench.write("same.conf", &conf)).expect("setconf");
     assert_eq!(left.handshake(&right.key), 0, "as with the kernel, setconf makes new peers");
     assert!(left.reaches("10.9.0.2"), "{}", left.process.log());
 }
@@ -97,14 +94,11 @@ fn show_lists_the_interface_and_off_turns_things_off() {
         return;
     }
     let (bench, at) = (Bench::new(), Namespace::new("alone").expect("a namespace"));
-    let node = Node::start(&bench, &at, Turnpike, "wg0");
+    let node = Turnpike.start(&bench, &at, "wg0");
     assert_eq!(bench.run(&at, &["wg", "show", "interfaces"]).expect("interfaces").trim(), "wg0");
     let peer = PrivateKey::generate().expect("a key").public();
-    let psk = preshared(&bench, "psk");
-    node.set(&format!(
-        "fwmark 7 peer {peer} preshared-key {} persistent-keepalive 9 allowed-ips 10.0.0.0/8",
-        text(&psk)
-    ));
+    let psk = bench.preshared("psk");
+    node.set(&format!("fwmark 7 peer {peer} preshared-key {psk} persistent-keepalive 9 allowed-ips 10.0.0.0/8"));
     let value = |what: &str| node.wg("show", what).expect("a value").trim().to_owned();
     assert_eq!(value("fwmark"), "0x7");
     assert_eq!(node.shown("persistent-keepalive", &peer).as_deref(), Some("9"));
@@ -124,7 +118,7 @@ fn a_peer_with_the_interfaces_own_key_is_passed_over() {
     }
     let (bench, at) = (Bench::new(), Namespace::new("alone").expect("a namespace"));
     for engine in [Turnpike, WireguardGo] {
-        let node = Node::start(&bench, &at, engine, if engine == Turnpike { "wgt" } else { "wgg" });
+        let node = engine.start(&bench, &at, if engine == Turnpike { "wgt" } else { "wgg" });
         node.set(&format!("peer {} allowed-ips 10.0.0.0/8", node.key));
         assert_eq!(node.wg("show", "peers").expect("peers"), "", "{engine:?}");
         let key = PrivateKey::generate().expect("a key");
@@ -141,7 +135,7 @@ fn a_thousand_peers_are_configured_at_once_and_refused_as_a_whole() {
         return;
     }
     let (bench, at) = (Bench::new(), Namespace::new("alone").expect("a namespace"));
-    let node = Node::start(&bench, &at, Turnpike, "wg0");
+    let node = Turnpike.start(&bench, &at, "wg0");
     let peer = |number: u32| {
         let mut octets = [7; 32];
         octets[..4].copy_from_slice(&number.to_be_bytes());
@@ -150,13 +144,16 @@ fn a_thousand_peers_are_configured_at_once_and_refused_as_a_whole() {
         format!("[Peer]\nPublicKey = {key}\nAllowedIPs = 10.{high}.{low}.0/24\n")
     };
     let conf: String = (0..1000).map(peer).collect();
-    node.wg("setconf", &file(&bench, "many.conf", &conf)).expect("setconf");
+    node.wg("setconf", &bench.write("many.conf", &conf)).expect("setconf");
     assert_eq!(node.wg("show", "peers").expect("peers").lines().count(), 1000);
     assert_eq!(node.wg("show", "allowed-ips").expect("prefixes").matches("/24").count(), 1000);
 
     let request = "set=1\nreplace_peers=true\nlisten_port=1\nprivate_key=xyz\n\nget=1\n\n";
-    let path = file(&bench, "request", request);
-    let script = format!("socat -t 2 - UNIX-CONNECT:/var/run/wireguard/wg0.sock < {path} | head -n 1");
-    assert_eq!(bench.run(&at, &["sh", "-c", &script]).expect("an answer").trim(), "errno=-22");
+    let mut socket = UnixStream::connect(bench.socket("wg0")).expect("a connection");
+    socket.set_read_timeout(Some(SOON)).expect("a time-out");
+    socket.write_all(request.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer).expect("an answer");
+    assert_eq!(answer.trim(), "errno=-22");
     assert_eq!(node.wg("show", "peers").expect("peers").lines().count(), 1000);
 }

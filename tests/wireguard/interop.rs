@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use turnpike::lab::guard::wait_until;
 
-use crate::bench::{Bench, Engine, Node, SOON, Wire, pair, possible, preshared, text};
+use crate::bench::{Bench, Node, SOON, Wire};
+use crate::engine::{Engine, pair, possible};
 
 use Engine::{Turnpike, WireguardGo};
 
@@ -77,11 +78,11 @@ fn a_preshared_key_must_be_the_same_on_both_ends() {
     for engines in [[Turnpike, WireguardGo], [WireguardGo, Turnpike]] {
         let (bench, wire) = (Bench::new(), Wire::new());
         let [left, right] = pair(&bench, &wire, engines, "192.0.2.2".parse().expect("an address"));
-        let (one, other) = (preshared(&bench, "one"), preshared(&bench, "other"));
-        left.set(&format!("peer {} preshared-key {}", right.key, text(&one)));
-        right.set(&format!("peer {} preshared-key {}", left.key, text(&other)));
+        let (one, other) = (bench.preshared("one"), bench.preshared("other"));
+        left.set(&format!("peer {} preshared-key {one}", right.key));
+        right.set(&format!("peer {} preshared-key {other}", left.key));
         assert!(left.is_deaf_to("10.9.0.2"));
-        right.set(&format!("peer {} preshared-key {}", left.key, text(&one)));
+        right.set(&format!("peer {} preshared-key {one}", left.key));
         both_ways(&left, &right);
         assert_ne!(left.shown("preshared-keys", &right.key).as_deref(), Some("(none)"));
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use turnpike::lab::guard::{Namespace, wait_for, wait_until};
 
-use crate::bench::{Bench, Engine, Node, SOON, TURNPIKE, Wire, pair, possible, text};
+use crate::bench::{Bench, Node, SOON, TURNPIKE, Wire, text};
+use crate::engine::{Engine, pair, possible};
 
 use Engine::{Turnpike, WireguardGo};
 
@@ -78,7 +79,7 @@ fn a_second_instance_is_refused_and_the_first_goes_on() {
         return;
     }
     let (bench, at) = alone();
-    let first = Node::start(&bench, &at, Turnpike, "wg0");
+    let first = Turnpike.start(&bench, &at, "wg0");
     let (exit, stderr) = bench.outcome(&at, &[TURNPIKE, "tunnel", "wg0"]);
     assert_eq!(exit, Some(69), "{stderr}");
     // Elsewhere the name of the device is free, but not that of the socket.
@@ -105,7 +106,7 @@ fn killed_it_leaves_a_socket_that_the_next_start_replaces() {
     assert!(wait_until(SOON, || !device_exists(&wire.left, "wgl")), "the device goes with its process");
     assert!(bench.exists(&wire.left, "/var/run/wireguard/wgl.sock"));
 
-    let again = Node::start(&bench, &wire.left, Turnpike, "wgl");
+    let again = Turnpike.start(&bench, &wire.left, "wgl");
     again.wg("setconf", text(&conf)).expect("setconf");
     again.inner("10.9.0.1/24", "fd09::1/64");
     assert!(again.reaches("10.9.0.2"), "{}", again.process.log());
@@ -119,7 +120,7 @@ fn it_ends_with_its_socket_its_device_or_a_signal_and_leaves_nothing() {
     }
     let (bench, at) = alone();
     let ends = |how: &dyn Fn(&mut Node<'_>)| {
-        let mut node = Node::start(&bench, &at, Turnpike, "wg0");
+        let mut node = Turnpike.start(&bench, &at, "wg0");
         assert!(!is_gone(&bench, &at));
         node.at.ip("link set wg0 up").expect("up");
         let asked = Instant::now();

@@ -1,8 +1,10 @@
 //! `turnpike tunnel` against Debian's `wireguard-go`, driven by `wg` and `wg-quick`, in namespaces. Needs root.
 
+#[path = "../bench/mod.rs"]
 mod bench;
 mod changes;
 mod configuration;
+mod engine;
 mod interop;
 mod lifecycle;
 mod network;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use turnpike::identity::PrivateKey;
 use turnpike::lab::guard::{Namespace, veth, wait_until};
 
-use crate::bench::{Bench, Engine, Node, SOON, Wire, pair, possible};
+use crate::bench::{Bench, SOON, Wire};
+use crate::engine::{Engine, pair, possible};
 
 use Engine::{Turnpike, WireguardGo};
 
@@ -55,8 +56,8 @@ fn a_persistent_keepalive_holds_a_translators_mapping_open() {
     for timeout in ["udp_timeout", "udp_timeout_stream"] {
         nat.sysctl(&format!("net.netfilter.nf_conntrack_{timeout}"), "2").expect("a short memory");
     }
-    let inner = Node::start(&bench, &left, Turnpike, "wgl");
-    let outer = Node::start(&bench, &right, WireguardGo, "wgr");
+    let inner = Turnpike.start(&bench, &left, "wgl");
+    let outer = WireguardGo.start(&bench, &right, "wgr");
     inner.inner("10.9.0.1/24", "fd09::1/64");
     outer.inner("10.9.0.2/24", "fd09::2/64");
     outer.set(&format!("listen-port 51820 peer {} allowed-ips 10.9.0.1/32", inner.key));
@@ -120,8 +121,8 @@ fn a_tunnel_passes_through_a_tunnel() {
     }
     let (bench, wire) = (Bench::new(), Wire::new());
     let [left, right] = pair(&bench, &wire, [Turnpike, WireguardGo], outer());
-    let within = Node::start(&bench, &wire.left, Turnpike, "wgli");
-    let beyond = Node::start(&bench, &wire.right, Turnpike, "wgri");
+    let within = Turnpike.start(&bench, &wire.left, "wgli");
+    let beyond = Turnpike.start(&bench, &wire.right, "wgri");
     for (node, number) in [(&within, 1), (&beyond, 2)] {
         node.inner(&format!("10.19.0.{number}/24"), &format!("fd19::{number}/64"));
         node.at.ip(&format!("link set {} mtu 1340", node.device)).expect("an MTU");

@@ -6,7 +6,8 @@ use std::path::Path;
 use turnpike::identity::PrivateKey;
 use turnpike::lab::guard::{Namespace, wait_until};
 
-use crate::bench::{Bench, Engine, Node, SOON, TURNPIKE, Wire, possible, text};
+use crate::bench::{Bench, SOON, TURNPIKE, Wire, text};
+use crate::engine::{Engine, possible};
 
 /// The user's `wg-quick` beside an `ip` that knows no WireGuard devices, as a kernel without the module: it looks
 /// for programs beside itself first.
@@ -40,7 +41,7 @@ fn wg_quick_brings_turnpike_up_and_down_against_wireguard_go() {
     }
     let (bench, wire) = (Bench::new(), Wire::new());
     install(bench.folder());
-    let right = Node::start(&bench, &wire.right, Engine::WireguardGo, "wgr");
+    let right = Engine::WireguardGo.start(&bench, &wire.right, "wgr");
     right.inner("10.9.0.2/24", "fd09::2/64");
     let key = PrivateKey::generate().expect("a key");
     right.set(&format!("listen-port 51820 peer {} allowed-ips 10.9.0.1/32,fd09::1/128", key.public()));
@@ -75,7 +76,7 @@ fn a_default_route_through_the_tunnel_does_not_swallow_the_tunnel() {
     }
     let (bench, wire) = (Bench::new(), Wire::new());
     install(bench.folder());
-    let right = Node::start(&bench, &wire.right, Engine::WireguardGo, "wgr");
+    let right = Engine::WireguardGo.start(&bench, &wire.right, "wgr");
     right.inner("10.9.0.2/24", "fd09::2/64");
     // An address that is reached by the default route alone.
     right.at.address("lo", "203.0.113.9/32").expect("an address");

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnpike::lab::guard::Namespace;
 
-use crate::bench::{Bench, Engine, Node, Wire, pair, possible};
+use crate::bench::{Bench, Node, Wire};
+use crate::engine::{Engine, pair, possible};
 use crate::traffic::{Probes, Trickle};
 
 use Engine::{Turnpike, WireguardGo};
