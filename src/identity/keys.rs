@@ -108,6 +108,46 @@ impl PublicKey {
     pub fn octets(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Whether what is agreed on with it is zero, whatever the private key (RFC 7748, section 6.1): anyone knows
+    /// that secret, so neither Linux nor wireguard-go begins or answers a handshake with such a key.
+    pub fn is_low_order(&self) -> bool {
+        let mut canonical = self.0;
+        // X25519 passes over the highest bit.
+        canonical[31] &= 0x7f;
+        LOW_ORDER.contains(&canonical)
+    }
+}
+
+/// Every encoding of a point whose order divides 8, without the highest bit: 0, 1, the two of order 8, and
+/// `p - 1`, `p`, `p + 1` with `p = 2^255 - 19`.
+const LOW_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    near_zero(1),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    near_p(0xec),
+    near_p(0xed),
+    near_p(0xee),
+];
+
+const fn near_zero(lowest: u8) -> [u8; 32] {
+    let mut octets = [0; 32];
+    octets[0] = lowest;
+    octets
+}
+
+const fn near_p(lowest: u8) -> [u8; 32] {
+    let mut octets = [0xff; 32];
+    octets[0] = lowest;
+    octets[31] = 0x7f;
+    octets
 }
 
 impl FromStr for PublicKey {
@@ -262,6 +302,23 @@ impl fmt::Debug for SignatureBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn with_a_key_of_low_order_the_secret_is_zero() {
+        let private = x25519_dalek::StaticSecret::from([7; 32]);
+        let agreed = |octets: [u8; 32]| private.diffie_hellman(&x25519_dalek::PublicKey::from(octets)).to_bytes();
+        for mut octets in LOW_ORDER {
+            for highest in [0, 0x80] {
+                octets[31] = octets[31] & 0x7f | highest;
+                assert_eq!(agreed(octets), [0; 32], "{octets:02x?}");
+                assert!(PublicKey(octets).is_low_order(), "{octets:02x?}");
+            }
+        }
+        for octets in [near_zero(2), near_zero(9), near_p(0xeb), near_p(0xef)] {
+            assert_ne!(agreed(octets), [0; 32], "{octets:02x?}");
+            assert!(!PublicKey(octets).is_low_order(), "{octets:02x?}");
+        }
+    }
 
     #[test]
     fn the_public_half_is_what_wg_pubkey_prints() {

@@ -11,6 +11,7 @@
 //! | keeps sessions until the tick after 180 s | [`Sessions`] says when each one ends |
 //! | queues up to 256 packets before a session, reorders them | never asked to seal without a session |
 //! | limits handshakes by one count over all sources | [`Identity::admit`], driven by `limits.rs`; its own limit is infinite |
+//! | takes keys with which the secret is always zero | neither begins nor answers a handshake with one |
 //! | has no setter for the preshared key, fixes its time stamp when made | an [`Engine`] is replaced, see `link.rs` |
 //! | shows the preshared key in `Debug` | nothing here implements `Debug` by derivation |
 
@@ -99,6 +100,8 @@ pub struct Engine {
     tunn: Tunn,
     id: u32,
     sessions: Sessions,
+    /// The peer's key is none: what would be agreed on with it is zero.
+    mute: bool,
     initiator: bool,
     /// Our index of a session that we answered and that the initiator has not used yet.
     unconfirmed: Option<u32>,
@@ -152,6 +155,7 @@ impl Engine {
     /// An engine without session. `id` has 24 bits and makes the upper part of every receiver index.
     pub fn new(identity: &Identity, peer: &PublicKey, preshared: Option<&PresharedKey>, id: u32) -> Self {
         let limiter = Some(Arc::clone(&identity.lenient));
+        let mute = peer.is_low_order();
         let peer = x25519::PublicKey::from(*peer.octets());
         let preshared = preshared.map(|key| *key.octets());
         let tunn = Tunn::new(identity.private.clone(), peer, preshared, None, id, limiter);
@@ -159,6 +163,7 @@ impl Engine {
             tunn,
             id,
             sessions: Sessions::default(),
+            mute,
             initiator: false,
             unconfirmed: None,
             #[cfg(test)]
@@ -229,13 +234,16 @@ impl Engine {
         })
     }
 
-    /// Writes an initiation into `out`; `None` while one waits for its answer.
+    /// Writes an initiation into `out`; `None` while one waits for its answer, and for a peer whose key is of low order.
     ///
     /// # Errors
     /// [`Reason::Oversized`] when `out` is too short; [`Reason::Panicked`].
     pub fn initiate(&mut self, out: &mut [u8], now: Instant) -> Result<Option<usize>, Reason> {
         if out.len() < wire::INITIATION {
             return Err(Reason::Oversized);
+        }
+        if self.mute {
+            return Ok(None);
         }
         let written = self.contained(|tunn| {
             // Else it would count the 90 s of this attempt from the last tick, which may be long ago. What it wants to
@@ -287,6 +295,9 @@ impl Engine {
         let kind = wire::classify(message)?;
         if out.len() < message.len().max(wire::INITIATION) {
             return Err(Reason::Oversized);
+        }
+        if self.mute || has_low_order(kind, message) {
+            return Err(Reason::Unauthentic);
         }
         let written = self.contained(|tunn| match tunn.decapsulate(Some(source), message, out) {
             TunnResult::WriteToNetwork(answer) => Ok(answer.len()),
@@ -372,6 +383,17 @@ pub fn padded_length(length: usize, mtu: usize) -> usize {
     }
     let last = if length > mtu { length % mtu } else { length };
     length - last + last.next_multiple_of(16).min(mtu)
+}
+
+/// Whether a handshake message brings an ephemeral key of low order.
+fn has_low_order(kind: wire::Message, message: &[u8]) -> bool {
+    let at = match kind {
+        wire::Message::Initiation => 8,
+        wire::Message::Response { .. } => 12,
+        wire::Message::Cookie { .. } | wire::Message::Data { .. } => return false,
+    };
+    let octets = message.get(at..).and_then(<[u8]>::first_chunk);
+    octets.is_some_and(|octets| PublicKey::from_octets(*octets).is_low_order())
 }
 
 /// Runs `work`; a panic in it becomes a reason. What it was working on may be broken: make it anew.
@@ -518,6 +540,27 @@ mod tests {
         let mut out = vec![0; 2000];
         assert_eq!(engine.seal(&mut [0x45; 64], 48, 1420, &mut out, now()), Err(Reason::NoSession));
         assert!(matches!(engine.initiate(&mut out, now()), Ok(Some(wire::INITIATION))), "and no handshake began by it");
+    }
+
+    #[test]
+    fn no_handshake_is_begun_or_answered_with_a_key_of_low_order() {
+        let key = PrivateKey::from_octets([1; 32]);
+        let nobody = PublicKey::from_octets([0; 32]);
+        let mut out = vec![0; 2000];
+        let mut engine = Engine::new(&Identity::new(&key), &nobody, None, 5);
+        assert_eq!(engine.initiate(&mut out, now()), Ok(None));
+        let mut initiation = [0; wire::INITIATION];
+        initiation[0] = 1;
+        assert_eq!(engine.consume(SOURCE, &initiation, &mut out, now()), Err(Reason::Unauthentic));
+
+        let (mut here, mut there) = engines();
+        let length = here.initiate(&mut out, now()).expect("room").expect("none in progress");
+        let mut message = out[..length].to_vec();
+        message[8..40].fill(0);
+        assert_eq!(there.consume(SOURCE, &message, &mut out, now()), Err(Reason::Unauthentic), "an ephemeral key");
+        let mut response = [0; wire::RESPONSE];
+        response[0] = 2;
+        assert_eq!(here.consume(SOURCE, &response, &mut out, now()), Err(Reason::Unauthentic), "and that of an answer");
     }
 
     #[test]
