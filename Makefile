@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock lint advisories bench mutants fuzz soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench mutants fuzz soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,14 @@ test: ## everything that must hold: lints, unit tests, and scenarios in network 
 
 test-clock: ## the tunnel's time limits of 90, 120, 180 and 540 s, on a clock that the test advances
 	$(CARGO) test --locked --features mock-clock --test clock
+
+# Who is tried, the first of whom must hold everything; SUBJECT_COMMAND='wireguard-go -f {name}' adds any other.
+SUBJECTS ?= turnpike,wireguard-go,boringtun-cli
+export SUBJECT_COMMAND
+
+conformance: ## turnpike, wireguard-go and boringtun-cli side by side: the kernel's own checks, hostile input (root)
+	@scripts/packages test
+	$(CARGO) test --release --locked --test conformance -- --include-ignored --subjects "$(SUBJECTS)"
 
 lint: ## formatting, lints, documentation; licences where cargo-deny is installed
 	$(CARGO) fmt --check
