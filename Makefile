@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock conformance lint advisories bench mutants fuzz soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench bench-pure mutants fuzz soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,14 @@ lint: ## formatting, lints, documentation; licences where cargo-deny is installe
 advisories: ## known vulnerabilities in dependencies (fetches the RustSec database; needs cargo-deny)
 	$(CARGO) deny --locked check advisories
 
-bench: ## criterion benchmarks of the pure parts
+# ONLY=relay,direct,small,ping SUBJECTS=turnpike,wireguard-go,boringtun-cli ROUNDS=5 choose; without them, all of it.
+# The other implementations are had once, into target/bench/tools; what cannot be had is left out by name.
+bench: ## turnpike tunnel beside wireguard-go and boringtun-cli, in under ten minutes (root)
+	@scripts/packages bench
+	@scripts/subjects || [ $$? -eq 69 ]
+	$(CARGO) bench --locked --bench side_by_side
+
+bench-pure: ## criterion benchmarks of the pure parts
 	$(CARGO) bench --locked --bench pure
 
 mutants: ## break each rule of tests/mutants on purpose and see that its test notices

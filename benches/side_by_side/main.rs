@@ -1,0 +1,166 @@
+//! `turnpike tunnel` beside other userspace implementations of WireGuard: `make bench`, `make bench-long`.
+//!
+//! ```text
+//!  scripts/subjects ─▶ subjects ─▶ for each round, for each subject in turn: bed ─▶ sections ─▶ record
+//!                                                                                      record ─▶ table, JSON
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`options`] | what is asked for |
+//! | [`subject`] | the programs |
+//! | [`bed`] | namespaces, wires, tunnels, ruleset |
+//! | [`stream`], [`flood`], [`echo`] | traffic: TCP, small packets, round trips |
+//! | [`process`] | CPU time and memory of a process; bounds in time |
+//! | [`sections`] | which traffic on which bed gives which measure |
+//! | [`measure`] | names, units and goals |
+//! | [`statistics`], [`record`], [`table`] | medians, comparison, JSON, the table |
+//! | [`machine`] | on what was measured |
+//!
+//! Subjects take turns within a round, and each round begins with another one: whatever else the machine does meets
+//! all of them. What counts is the ratio within one run. Needs root; leaves nothing behind.
+
+mod bed;
+mod echo;
+mod failure;
+mod flood;
+mod machine;
+mod measure;
+mod options;
+mod process;
+mod record;
+mod sections;
+mod statistics;
+mod stream;
+mod subject;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use failure::Failure;
+use nix::unistd::geteuid;
+use options::{Options, rotation};
+use process::Interrupt;
+use record::{Entry, Record, merge};
+use subject::Subject;
+
+/// No further round begins when it would probably end later than this.
+const LIMIT: Duration = Duration::from_secs(9 * 60);
+/// Beyond this load average at the start, it is said that the machine is not quiet.
+const QUIET: f64 = 0.5;
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1), |name| std::env::var(name).ok()) {
+        Ok(options) => options,
+        Err(cause) => return refuse(&cause, 64),
+    };
+    if !geteuid().is_root() {
+        return refuse("the benchmark needs root: it makes network namespaces", 77);
+    }
+    let interrupt = match Interrupt::catch() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return refuse(&format!("cannot catch signals: {error}"), 70),
+    };
+    let subjects = present(&options.subjects);
+    let machine = machine::description();
+    eprintln!("on {machine}; load average {}", load());
+    if machine::load().is_some_and(|load| load > QUIET) {
+        eprintln!("the machine is not quiet: only ratios mean something, and they less than usual");
+    }
+    let mut record = Record::default();
+    let failures = rounds(&options, &subjects, &interrupt, &mut record);
+    finish(&record, &failures, &interrupt)
+}
+
+/// Those of the subjects whose programs are there; the others are named.
+fn present(subjects: &[Subject]) -> Vec<Subject> {
+    let is_there = |subject: &Subject| match subject.version() {
+        Some(version) => {
+            eprintln!("{} {version}", subject.name());
+            true
+        }
+        None => {
+            eprintln!("{} is left out: there is no {}", subject.name(), subject.program().display());
+            false
+        }
+    };
+    subjects.iter().copied().filter(is_there).collect()
+}
+
+/// Measures, and names what could not be measured.
+fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record: &mut Record) -> Vec<String> {
+    let began = Instant::now();
+    let mut failures = Vec::new();
+    for round in 0..options.rounds {
+        let expected = began.elapsed() + began.elapsed() / u32::try_from(round.max(1)).unwrap_or(1);
+        if expected > LIMIT {
+            failures.push(format!("rounds {} to {}: no time is left", round + 1, options.rounds));
+            break;
+        }
+        for subject in rotation(subjects, round) {
+            let mut values = Vec::new();
+            let ended = sections::pass(subject, options, interrupt, &mut values);
+            for (measure, value) in &values {
+                record.add(*measure, subject, *value);
+            }
+            let said = values.iter().map(|(measure, value)| format!("{} {}", measure.name(), table::short(*value)));
+            let said = said.collect::<Vec<_>>().join(", ");
+            let at = format!("round {} of {}: {}", round + 1, options.rounds, subject.name());
+            eprintln!("{:6.1} s  {at}: {said}", began.elapsed().as_secs_f64());
+            match ended {
+                Ok(()) => {}
+                Err(Failure::Interrupted) => return failures,
+                Err(error) => {
+                    eprintln!("          {at}: {error}");
+                    failures.push(format!("{at}: {error}"));
+                }
+            }
+        }
+    }
+    failures
+}
+
+/// Prints and keeps what was measured.
+fn finish(record: &Record, failures: &[String], interrupt: &Interrupt) -> ExitCode {
+    println!("\n{}", table::render(record));
+    println!("on {}; load average at the end {}", machine::description(), load());
+    for failure in failures {
+        println!("NOT MEASURED: {failure}");
+    }
+    if interrupt.is_set() {
+        eprintln!("interrupted: everything is removed, and no file was written");
+        return ExitCode::from(130);
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/side-by-side.json");
+    if let Err(error) = keep(&path, record) {
+        return refuse(&format!("cannot write {}: {error}", path.display()), 69);
+    }
+    println!("written to {}", path.display());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes the file; entries of measures that were not taken this time stay.
+fn keep(path: &Path, record: &Record) -> std::io::Result<()> {
+    let old: Vec<Entry> = match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let text = serde_json::to_string_pretty(&merge(old, record.entries()))?;
+    let new = path.with_extension("json.new");
+    std::fs::write(&new, text + "\n")?;
+    std::fs::rename(&new, path)
+}
+
+fn load() -> String {
+    machine::load().map_or_else(|| "unknown".to_owned(), |load| load.to_string())
+}
+
+fn refuse(cause: &str, code: u8) -> ExitCode {
+    eprintln!("side_by_side: {cause}");
+    ExitCode::from(code)
+}

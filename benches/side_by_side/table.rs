@@ -1,0 +1,80 @@
+//! The closing table: every measure, every subject, and how turnpike stands.
+
+use comfy_table::{Table, presets};
+
+use crate::measure::{Against, Goal, Measure};
+use crate::record::{Record, Standing};
+use crate::statistics::extremes;
+use crate::subject::Subject;
+
+/// Renders what was measured, one line per measure.
+pub fn render(record: &Record) -> String {
+    let mut table = Table::new();
+    let head = ["measure", "unit"].into_iter().chain(Subject::ALL.map(Subject::name));
+    table.load_style(presets::NOTHING).set_header(head.chain(["ratio", "goal", "reached"]));
+    for measure in record.measures() {
+        let standing = record.standing(measure);
+        let mut row = vec![measure.name().to_owned(), measure.unit().to_owned()];
+        row.extend(Subject::ALL.map(|subject| cell(record, measure, subject)));
+        row.push(standing.as_ref().map(ratio).unwrap_or_default());
+        row.push(measure.goal().map(goal).unwrap_or_default());
+        row.push(verdict(standing.as_ref(), measure).to_owned());
+        table.add_row(row);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// A median with its extremes: `1.85 (1.80 to 1.92)`.
+fn cell(record: &Record, measure: Measure, subject: Subject) -> String {
+    let runs = record.runs(measure, subject);
+    match (record.median(measure, subject), extremes(runs)) {
+        (Some(median), Some((min, max))) if runs.len() > 1 => {
+            format!("{} ({} to {})", short(median), short(min), short(max))
+        }
+        (Some(median), _) => short(median),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// Three significant digits, and no more than five decimals.
+pub fn short(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 100.0 || size == 0.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        size if size >= 0.1 => 3,
+        size if size >= 0.01 => 4,
+        _ => 5,
+    };
+    format!("{value:.decimals$}")
+}
+
+fn ratio(standing: &Standing) -> String {
+    match (standing.ratio, standing.against) {
+        (Some(ratio), Some(subject)) => format!("{ratio:.2} x {}", subject.name()),
+        (None, Some(subject)) => format!("against {}", subject.name()),
+        (_, None) => String::new(),
+    }
+}
+
+fn goal(goal: Goal) -> String {
+    let whom = |against: Against| match against {
+        Against::Peer(subject) => subject.name(),
+        Against::Best => "the best peer",
+    };
+    match goal {
+        Goal::AtMost(times, against) => format!("<= {times} x {}", whom(against)),
+        Goal::AtLeast(times, against) => format!(">= {times} x {}", whom(against)),
+        Goal::Least => "less than any peer".to_owned(),
+        Goal::Within(most) => format!("<= {most}"),
+    }
+}
+
+fn verdict(standing: Option<&Standing>, measure: Measure) -> &'static str {
+    match standing {
+        Some(Standing { reached: true, .. }) => "yes",
+        Some(Standing { reached: false, .. }) => "NO",
+        None if measure.goal().is_some() => "not compared",
+        None => "",
+    }
+}
