@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use turnpike::lab::guard::{Process, wait_for};
@@ -87,7 +88,9 @@ impl CpuTime {
     /// # Errors
     /// [`Failure::System`] if there is no such process.
     pub fn of(pid: u32) -> Result<Self, Failure> {
-        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)));
+        // The C library makes the clock of another process out of a number beyond the kernel's PID_MAX_LIMIT.
+        let number = i32::try_from(pid).ok().filter(|number| (1..=1 << 22).contains(number)).ok_or(Errno::ESRCH);
+        let clock = number.and_then(|number| ClockId::pid_cpu_clock_id(Pid::from_raw(number)));
         clock.map(Self).map_err(system(format!("reading the CPU time of process {pid}")))
     }
 

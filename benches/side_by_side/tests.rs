@@ -257,7 +257,9 @@ fn the_cpu_clock_of_a_process_runs_as_the_kernels_account_of_it() {
     // A tick is 10 ms, and other tests of this process run meanwhile: both clocks count them.
     let accounted = f64::from(u32::try_from(ticks() - stat_before).expect("few")) / 100.0;
     assert!((measured - accounted).abs() < 0.05, "{measured} against {accounted}");
-    assert!(process::CpuTime::of(u32::MAX).is_err(), "there is no such process");
+    for nobody in [0, 1 << 22, u32::MAX] {
+        assert!(process::CpuTime::of(nobody).is_err(), "there is no process {nobody}");
+    }
 }
 
 /// User and system time of this process in ticks: fields 14 and 15 of `/proc/PID/stat`.
