@@ -13,6 +13,7 @@
 use std::net::IpAddr;
 
 use crate::tunnel::inner;
+use crate::tunnel::segment::checksum::{Sum, pseudo};
 
 /// Octets of the packet that an answer quotes: within 576 (RFC 1812, section 4.3.2.3) and 1,280 (RFC 4443).
 const QUOTE_V4: usize = 548;
@@ -91,14 +92,14 @@ fn answer_v4(error: Error, packet: &[u8], out: &mut [u8]) -> Option<usize> {
     answer[9] = ICMP;
     answer[12..16].copy_from_slice(&packet[16..20]);
     answer[16..20].copy_from_slice(&packet[12..16]);
-    let sum = checksum(0, &answer[..20]);
-    answer[10..12].copy_from_slice(&sum.to_be_bytes());
+    let sum = Sum::of(&answer[..20]);
+    answer[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
     answer[20] = 3;
     answer[21] = code;
     answer[24..28].copy_from_slice(&rest);
     answer[28..].copy_from_slice(quote);
-    let sum = checksum(0, &answer[20..]);
-    answer[22..24].copy_from_slice(&sum.to_be_bytes());
+    let sum = Sum::of(&answer[20..]);
+    answer[22..24].copy_from_slice(&sum.checksum().to_be_bytes());
     Some(length)
 }
 
@@ -121,9 +122,8 @@ fn answer_v6(error: Error, packet: &[u8], out: &mut [u8]) -> Option<usize> {
     answer[40..42].copy_from_slice(&kind);
     answer[44..48].copy_from_slice(&rest);
     answer[48..].copy_from_slice(quote);
-    let pseudo = u32::from(payload) + u32::from(ICMPV6);
-    let sum = checksum(pseudo, &answer[8..]);
-    answer[42..44].copy_from_slice(&sum.to_be_bytes());
+    let sum = pseudo(&answer[8..40], ICMPV6, u32::from(payload)) + Sum::of(&answer[40..]);
+    answer[42..44].copy_from_slice(&sum.checksum().to_be_bytes());
     Some(length)
 }
 
@@ -155,16 +155,6 @@ fn may_be_error_v6(packet: &[u8]) -> Option<bool> {
     }
 }
 
-/// The Internet checksum (RFC 1071) of `octets`, begun with `sum`.
-fn checksum(sum: u32, octets: &[u8]) -> u16 {
-    let words = octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let mut sum = sum + words.sum::<u32>();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use etherparse::icmpv4::DestUnreachableHeader;
@@ -184,8 +174,8 @@ mod tests {
         let answer = answered(error, original).expect("an answer");
         let inner = inner::parse(&answer).expect("a packet");
         assert_eq!((inner.source.to_string(), inner.destination.to_string()), ("10.9.9.9".into(), "10.0.0.1".into()));
-        assert_eq!(checksum(0, &answer[..20]), 0);
-        assert_eq!(checksum(0, &answer[20..]), 0);
+        assert!(Sum::of(&answer[..20]).is_valid());
+        assert!(Sum::of(&answer[20..]).is_valid());
         assert_eq!(answer.len(), 576);
         assert_eq!(answer[28..], original[..548]);
         let sliced = SlicedPacket::from_ip(&answer).expect("IPv4");

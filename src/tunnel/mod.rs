@@ -22,6 +22,7 @@ pub mod peer;
 mod queue;
 mod reason;
 mod routes;
+pub mod segment;
 mod sessions;
 mod shard;
 #[cfg(test)]

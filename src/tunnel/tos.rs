@@ -18,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::tunnel::Reason;
+use crate::tunnel::segment::checksum::Sum;
 
 /// The two bits of ECN.
 const ECN: u8 = 0b11;
@@ -163,11 +164,7 @@ fn set_ecn(packet: &mut [u8], ecn: u8) {
 
 /// The Internet checksum `check` after a word under it became another (RFC 1624, equation 3).
 fn stepped(check: u16, former: u16, latter: u16) -> u16 {
-    let sum = u32::from(!check) + u32::from(!former) + u32::from(latter);
-    let [high, low] = [sum >> 16, sum & 0xffff];
-    // Twice, since the first carry can make another.
-    let folded = high + low;
-    !u16::try_from((folded >> 16) + (folded & 0xffff)).unwrap_or(0)
+    (Sum::word(!check) + Sum::word(!former) + Sum::word(latter)).checksum()
 }
 
 #[cfg(test)]

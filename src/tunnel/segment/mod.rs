@@ -1,0 +1,3 @@
+//! Large packets across the TUN device.
+
+pub mod checksum;
