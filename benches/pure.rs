@@ -13,6 +13,8 @@ use turnpike::identity::PrivateKey;
 use turnpike::net::{Prefix, Protocol};
 use turnpike::policy::{self, Aim, Evaluator, Flow};
 use turnpike::tunnel::peer::{Consumed, Engine};
+use turnpike::tunnel::segment::checksum::Sum;
+use turnpike::tunnel::segment::{Gso, SPARE, Split, VnetHeader};
 use turnpike::tunnel::{Identity, Routes, SiteSlot};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -69,6 +71,56 @@ fn cipher(criterion: &mut Criterion) {
     }
 }
 
+fn checksum(criterion: &mut Criterion) {
+    for length in [20, 64, 1380] {
+        let octets = vec![0x5a; length];
+        let mut group = criterion.benchmark_group("segment/checksum");
+        group.throughput(Throughput::Bytes(u64::try_from(length).expect("a length")));
+        group.bench_function(length.to_string(), |bencher| bencher.iter(|| Sum::of(black_box(&octets)).fold()));
+    }
+}
+
+/// A TCP packet over IPv4 with the time stamp option and `payload` octets, whose checksum is still to be completed.
+fn tcp(payload: usize) -> Vec<u8> {
+    let mut packet = packet(52 + payload);
+    packet.truncate(52 + payload);
+    packet[6] = 0x40;
+    packet[8..10].copy_from_slice(&[64, 6]);
+    packet[12..24].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 1, 187, 3, 232]);
+    packet[32..34].copy_from_slice(&[0x80, 0x10]);
+    packet
+}
+
+fn split(criterion: &mut Criterion) {
+    const PAYLOAD: usize = MTU - 52;
+    const PACKETS: usize = 47;
+    let header = VnetHeader { flags: VnetHeader::NEEDS_CSUM, csum_start: 20, csum_offset: 16, ..VnetHeader::NONE };
+    let gso = VnetHeader { gso_type: Gso::Tcp4.octet(), gso_size: 1368, ..header };
+    let mut group = criterion.benchmark_group("segment/split");
+    for (name, header, packets) in [("one of 1420", header, 1), ("TCP into 47 of 1420", gso, PACKETS)] {
+        let mut room = tcp(packets * PAYLOAD);
+        let (first, length) = (room[..52].to_vec(), room.len());
+        room.resize(length + SPARE, 0);
+        group.throughput(Throughput::Elements(u64::try_from(packets).expect("a number")));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                room[..52].copy_from_slice(&first);
+                let mut split = Split::new(&header, &mut room, length).expect("TCP");
+                while let Some(range) = split.next(&mut room) {
+                    black_box(range);
+                }
+            });
+        });
+    }
+    group.bench_function("one of 64 without checksum", |bencher| {
+        let mut room = tcp(64);
+        bencher.iter(|| {
+            let mut split = Split::new(black_box(&VnetHeader::NONE), &mut room, 64).expect("a packet");
+            black_box(split.next(&mut room))
+        });
+    });
+}
+
 fn routes(criterion: &mut Criterion) {
     let prefixes = || {
         (0..130_560_u32).map(|number| {
@@ -111,5 +163,5 @@ fn definition(criterion: &mut Criterion) {
         .bench_function("policy/evaluate", |bencher| bencher.iter(|| black_box(evaluator.evaluate(black_box(&flow)))));
 }
 
-criterion_group!(pure, cipher, routes, definition);
+criterion_group!(pure, cipher, checksum, split, routes, definition);
 criterion_main!(pure);

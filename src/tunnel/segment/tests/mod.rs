@@ -1,0 +1,4 @@
+//! Splitting and joining against a slow reference that shares nothing with them: etherparse writes every header.
+
+mod model;
+mod split;
