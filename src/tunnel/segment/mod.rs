@@ -9,11 +9,13 @@
 //! Both ways are lossless: splitting what was joined gives the same packets. Nothing here allocates per packet.
 
 pub mod checksum;
+mod coalesce;
 mod headers;
 mod split;
 #[cfg(test)]
 mod tests;
 mod vnet;
 
+pub use coalesce::{Coalescer, Group, MOST_MEMBERS};
 pub use split::{Malformed, SPARE, Split};
 pub use vnet::{Gso, VnetHeader};
