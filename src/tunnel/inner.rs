@@ -51,6 +51,36 @@ fn parse_v6(packet: &[u8]) -> Option<Inner> {
     (length <= packet.len()).then_some(inner)
 }
 
+/// A number that packets of one flow have in common, and others rarely: of their addresses, protocol and, but for
+/// fragments, ports.
+pub fn flow_hash(packet: &[u8], seed: u64) -> u16 {
+    let word =
+        |at: usize| packet.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |octets| u64::from_ne_bytes(*octets));
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let (hash, ports) = match packet.first().map(|octet| octet >> 4) {
+        Some(4) => {
+            let fragment = packet.get(6..8).is_some_and(|field| field[0] & 0x3f != 0 || field[1] != 0);
+            let protocol = packet.get(9).copied().unwrap_or(0);
+            let behind = usize::from(packet[0] & 15) * 4;
+            (mix(mix(seed, word(12)), protocol.into()), (has_ports(protocol) && !fragment).then_some(behind))
+        }
+        Some(6) => {
+            let next = packet.get(6).copied().unwrap_or(0);
+            let hash = (8..40).step_by(8).fold(seed, |hash, at| mix(hash, word(at)));
+            (mix(hash, next.into()), has_ports(next).then_some(IPV6_HEADER))
+        }
+        _ => (seed, None),
+    };
+    let ports = ports.and_then(|at| packet.get(at..)?.first_chunk()).map_or(0, |octets| u32::from_ne_bytes(*octets));
+    let hash = mix(hash, ports.into());
+    u16::try_from(mix(hash >> 32, hash) >> 48).unwrap_or(0)
+}
+
+/// Whether a protocol's header begins with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
 /// Whether an address means this link alone: 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291, section 2.5.6).
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
@@ -98,6 +128,30 @@ pub(crate) mod tests {
             assert_eq!((inner.source.to_string(), inner.destination.to_string()), (source.into(), destination.into()));
             assert_eq!(inner.length, length);
         }
+    }
+
+    #[test]
+    fn packets_of_one_flow_have_one_hash_and_a_thousand_flows_spread() {
+        let with = |source: &str, destination: &str, port: u16| {
+            let mut packet = packet(source, destination, 20);
+            let behind = packet.len() - 20;
+            packet[behind..behind + 2].copy_from_slice(&port.to_be_bytes());
+            packet[behind + 10] = 99;
+            packet
+        };
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let hash = |port| flow_hash(&with(source, destination, port), 3) % 256;
+            let ports = with(source, destination, 80).len() - 16;
+            assert_eq!(hash(80), flow_hash(&with(source, destination, 80)[..ports], 3) % 256, "whatever follows");
+            let buckets: std::collections::BTreeSet<u16> = (0..1000).map(hash).collect();
+            assert!(buckets.len() > 230, "{} of 256", buckets.len());
+        }
+        let mut fragments = [with("10.0.0.1", "10.0.0.2", 1), with("10.0.0.1", "10.0.0.2", 2)];
+        assert_ne!(flow_hash(&fragments[0], 3), flow_hash(&fragments[1], 3));
+        for fragment in &mut fragments {
+            fragment[6] = 0x20;
+        }
+        assert_eq!(flow_hash(&fragments[0], 3), flow_hash(&fragments[1], 3), "the first has ports, the others do not");
     }
 
     #[test]
