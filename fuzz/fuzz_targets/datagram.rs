@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use turnpike::identity::PrivateKey;
 use turnpike::tunnel::peer::{Consumed, Engine};
+use turnpike::tunnel::segment::{SPARE, VnetHeader};
 use turnpike::tunnel::{
     Arrival, Batch, Hop, Identity, LinkConfig, Moment, Outcome, Path, Routes, Shard, Site, SiteSlot, SocketSlot,
 };
@@ -68,7 +69,7 @@ impl Bench {
     fn take(&mut self, datagram: &[u8]) {
         self.packets.clear();
         self.out.clear();
-        let arrival = Arrival { socket: SocketSlot(0), via: VIA, datagram };
+        let arrival = Arrival { socket: SocketSlot(0), via: VIA, tos: 0, datagram };
         // Which reason it gives is the tests' matter; here it must only give one.
         black_box(self.shard.ingress(arrival, self.moment, &mut self.packets, &mut self.out).is_ok());
     }
@@ -92,10 +93,18 @@ fuzz_target!(|input: (u8, &[u8])| {
             None => *bench = Bench::new(),
         },
         _ => {
-            let mut room = vec![0; octets.len() + 16];
-            room[..octets.len()].copy_from_slice(octets);
+            // The header of a TUN device comes first, so superpackets are made up too.
+            let Some((header, packet)) = octets.split_first_chunk() else { return };
+            let mut room = vec![0; packet.len() + SPARE];
+            room[..packet.len()].copy_from_slice(packet);
             bench.out.clear();
-            black_box(bench.shard.egress((&mut room, octets.len()), bench.moment, &mut bench.out).is_ok());
+            let (header, moment) = (VnetHeader::from_octets(*header), bench.moment);
+            let departure = bench.shard.depart(&header, (&mut room, packet.len()), moment, &mut bench.out);
+            if let Ok(mut departure) = departure {
+                while bench.shard.forward(&mut departure, &mut room, moment, &mut bench.out) {
+                    bench.out.clear();
+                }
+            }
         }
     });
 });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dataplane::check::Change;
+use crate::dataplane::offload::Offload;
 use crate::dataplane::worker::Worker;
 use crate::dataplane::{ApplyError, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, Snapshot, SocketId, SocketSnapshot};
 use crate::identity::PrivateKey;
@@ -30,6 +31,9 @@ impl Worker {
     pub(super) fn apply(&mut self, change: Change, moment: Moment) -> Result<Receipt, ApplyError> {
         let Change { plan, routes } = change;
         let freed = self.sockets.apply(&plan, &self.epoll)?;
+        if !self.sockets.has_gro() {
+            self.offloads.miss(Offload::UdpGro);
+        }
         for slot in freed {
             self.shard.set_identity(slot, None);
         }
@@ -58,6 +62,7 @@ impl Worker {
                 .collect(),
             links: self.state.links.iter().map(|(id, placed)| self.observe_link(*id, placed, moment)).collect(),
             drops: self.shard.drops().iter().map(|(reason, number)| (reason.label(), number)).collect(),
+            offloads: self.offloads.iter().collect(),
         }
     }
 

@@ -15,6 +15,7 @@
 
 mod apply;
 mod check;
+mod offload;
 mod plan;
 mod sockets;
 mod worker;
@@ -29,6 +30,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::sys::tun::Tun;
 use crate::sys::udp::BindError;
 pub use check::PlanError;
+pub use offload::{Offload, OffloadState, Offloads, UnknownOffload};
 pub use plan::{
     Endpoint, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, SiteId, SitePlan, Snapshot, SocketId, SocketPlan,
     SocketSnapshot,
@@ -43,11 +45,13 @@ pub struct Options {
     pub intercept_link_local: bool,
     /// The MTU in octets that is assumed as long as the device's own cannot be asked for.
     pub mtu: u16,
+    /// What the kernel may take off us, if it can.
+    pub offloads: Offloads,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { intercept_link_local: false, mtu: 1420 }
+        Self { intercept_link_local: false, mtu: 1420, offloads: Offloads::ALL }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::dataplane::{Offload, OffloadState};
 use crate::identity::{PresharedKey, PrivateKey, PublicKey};
 use crate::net::Prefix;
 
@@ -110,6 +111,8 @@ pub struct Snapshot {
     pub links: Vec<LinkSnapshot>,
     /// Packets dropped so far, by reason: every reason, also those at 0.
     pub drops: Vec<(&'static str, u64)>,
+    /// What the kernel takes off us.
+    pub offloads: Vec<(Offload, OffloadState)>,
 }
 
 /// A socket as it is.

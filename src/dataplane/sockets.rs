@@ -23,20 +23,32 @@ pub(super) struct Open {
 pub(super) struct Sockets {
     slots: Vec<Option<Open>>,
     mark: u32,
+    /// Whether trains are to be received in one piece.
+    gro: bool,
 }
 
 /// Where a socket of the coming state comes from.
 enum Origin {
     /// It is there, perhaps under another name.
     Slot(usize),
-    /// It was bound for the plan.
-    Bound(UdpSocket),
+    /// It was bound for the plan; whether it receives trains in one piece.
+    Bound(UdpSocket, bool),
 }
 
 /// Epoll tokens below this are not sockets.
 const FIRST_TOKEN: u64 = 2;
 
 impl Sockets {
+    /// No sockets; `gro` says whether those to come shall receive trains in one piece, where the kernel has that.
+    pub(super) fn new(gro: bool) -> Self {
+        Self { gro, ..Self::default() }
+    }
+
+    /// Whether trains are received in one piece.
+    pub(super) fn has_gro(&self) -> bool {
+        self.gro
+    }
+
     /// The socket in a slot.
     pub(super) fn get(&self, slot: SocketSlot) -> Option<&UdpSocket> {
         self.slots.get(slot.0)?.as_ref().map(|open| &open.udp)
@@ -79,9 +91,13 @@ impl Sockets {
                 *origin = Some(Origin::Slot(slot.0));
             }
         }
-        let bind = |wanted: &SocketPlan| UdpSocket::bind(wanted.port, wanted.device.as_deref(), plan.mark);
+        let bind = |wanted: &SocketPlan| {
+            let udp = UdpSocket::bind(wanted.port, wanted.device.as_deref(), plan.mark)?;
+            let gro = udp.set_gro(self.gro);
+            Ok(Origin::Bound(udp, gro))
+        };
         let settled = plan.sockets.iter().zip(origins);
-        settled.map(|(wanted, origin)| origin.map_or_else(|| bind(wanted).map(Origin::Bound), Ok)).collect()
+        settled.map(|(wanted, origin)| origin.map_or_else(|| bind(wanted), Ok)).collect()
     }
 
     /// Changes devices and marks of what stays; puts all back if one cannot be changed.
@@ -121,7 +137,10 @@ impl Sockets {
         for ((wanted, origin), home) in plan.sockets.iter().zip(origins).zip(homes) {
             let udp = match origin {
                 Origin::Slot(slot) => former[slot].take().map(|open| open.udp),
-                Origin::Bound(udp) => Some(udp),
+                Origin::Bound(udp, gro) => {
+                    self.gro &= gro;
+                    Some(udp)
+                }
             };
             let (Some(udp), Some(home)) = (udp, home) else { continue };
             if self.slots.len() <= home {

@@ -48,6 +48,18 @@ impl<T> Batch<T> {
         self.used += length;
     }
 
+    /// Octets in it, so that its owner can pass it on while it is still in the processor's cache.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// The octets of `number` entries from `position` on, which lie side by side.
+    pub fn run(&self, position: usize, number: usize) -> Option<&[u8]> {
+        let first = self.entries.get(position)?;
+        let last = self.entries.get(position + number.checked_sub(1)?)?;
+        self.space.get(first.start..last.start + last.length)
+    }
+
     /// How many it holds.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -87,6 +99,10 @@ mod tests {
             batch.commit(3, tag);
         }
         assert_eq!(batch.iter().collect::<Vec<_>>(), [(&'a', &[1; 3][..]), (&'b', &[2; 3][..])]);
+        assert_eq!(batch.used(), 6);
+        assert_eq!(batch.run(0, 2), Some(&[1, 1, 1, 2, 2, 2][..]));
+        assert_eq!(batch.run(1, 1), Some(&[2; 3][..]));
+        assert_eq!((batch.run(1, 2), batch.run(0, 0)), (None, None));
         batch.commit(LARGEST, 'c');
         assert!(!batch.has_room());
         assert!(batch.room().is_none());

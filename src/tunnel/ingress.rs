@@ -35,6 +35,8 @@ pub struct Arrival<'a> {
     pub socket: SocketSlot,
     /// Who sent it, and to which of our addresses.
     pub via: Path,
+    /// Its type of service or traffic class: DSCP and ECN.
+    pub tos: u8,
     /// The datagram.
     pub datagram: &'a [u8],
 }
@@ -94,7 +96,7 @@ impl Shard {
 
     /// The door before every handshake.
     fn admit(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<Arc<Identity>, Reason> {
-        let Arrival { socket, via, datagram } = arrival;
+        let Arrival { socket, via, datagram, .. } = arrival;
         let source = via.to.ip();
         let identity = self.identities.get(socket.0).and_then(Option::clone).ok_or(Reason::NoKey)?;
         let room = out.room().ok_or(Reason::SendBlocked)?;
@@ -107,7 +109,8 @@ impl Shard {
             Admission::Admitted => Err(Reason::SourceLimited),
             Admission::Challenged(length) => {
                 if self.limits.allow_cookie(moment.now) {
-                    out.commit(length, Hop { link: None, socket, path: via, priority: Priority::Control });
+                    let priority = Priority::Control;
+                    out.commit(length, Hop { link: None, socket, path: via, tos: 0, priority, train: false });
                 }
                 Err(Reason::Challenged)
             }

@@ -32,6 +32,9 @@ const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// An attempt that is given up at this age was given up for its length: REKEY_ATTEMPT_TIME is 90 s, and boringtun
 /// counts it from the tick before.
 const ATTEMPT: Duration = Duration::from_secs(88);
+/// How long trains are not tried again on a path that refused one: its MTU may be too small for them, or its device
+/// may not compute checksums.
+const APART: Duration = Duration::from_secs(600);
 /// The longest pause before a restless link begins again: spreads what was cut off together.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -62,8 +65,12 @@ pub struct Hop {
     pub socket: SocketSlot,
     /// Where to, and from which of our addresses.
     pub path: Path,
+    /// The outer header's type of service or traffic class: DSCP and ECN.
+    pub tos: u8,
     /// How urgent.
     pub priority: Priority,
+    /// Whether it may leave in one piece with its neighbours of equal hop and length (`UDP_SEGMENT`).
+    pub train: bool,
 }
 
 /// What one turn of a worker works with.
@@ -136,6 +143,8 @@ pub struct Link {
     attempt: Option<Instant>,
     /// Not to try before this.
     pause: Option<Instant>,
+    /// Datagrams leave one by one until this.
+    apart: Option<Instant>,
     /// A keepalive is owed at once.
     owed: bool,
     /// Ids of engines that are gone, until the table of ids forgets them.
@@ -159,6 +168,7 @@ impl Link {
             accepted: None,
             attempt: None,
             pause: None,
+            apart: None,
             owed: config.keepalive.is_some(),
             released: Vec::new(),
             random,
@@ -211,6 +221,7 @@ impl Link {
     pub fn place(&mut self, to: SocketAddr) {
         self.path = Some(Path { to, source: None });
         self.pause = None;
+        self.apart = None;
     }
 
     /// Forgets which of our addresses the peer used: it may be ours no more.
@@ -218,6 +229,11 @@ impl Link {
         if let Some(path) = &mut self.path {
             path.source = None;
         }
+    }
+
+    /// Sends datagrams one by one for a while: the path refused them as a train.
+    pub fn keep_apart(&mut self, now: Instant) {
+        self.apart = Some(now + APART);
     }
 
     /// Changes what needs no new session. A persistent keepalive that is new is owed at once, as in Linux.
@@ -450,6 +466,7 @@ impl Link {
     fn roam(&mut self, via: Path) {
         if self.path.is_some_and(|path| path.to != via.to) {
             self.stats.endpoint_changes += 1;
+            self.apart = None;
         }
         self.path = Some(via);
     }
@@ -572,7 +589,9 @@ impl Link {
 
     fn commit_as(&mut self, length: usize, priority: Priority, turn: &mut Turn<'_>) {
         let Some(path) = self.path else { return };
-        turn.out.commit(length, Hop { link: Some(self.slot), socket: self.config.socket, path, priority });
+        let train = self.apart.is_none_or(|until| until <= turn.now);
+        let hop = Hop { link: Some(self.slot), socket: self.config.socket, path, tos: 0, priority, train };
+        turn.out.commit(length, hop);
         self.stats.sent_packets += 1;
         self.stats.sent_bytes += u64::try_from(length).unwrap_or(0);
         self.sent = turn.now;

@@ -10,6 +10,7 @@
 //! Packets are slices in batches that the worker owns and uses again. Whatever goes no further has a [`Reason`],
 //! which is counted. Only [`peer`] names boringtun.
 
+mod backlog;
 pub mod batch;
 mod clock;
 mod egress;
@@ -30,6 +31,7 @@ mod tests;
 pub mod tos;
 pub mod wire;
 
+pub use backlog::{Backlog, Next};
 pub use batch::Batch;
 pub use ingress::{Arrival, Outcome};
 pub use link::{Hop, Link, LinkConfig, LinkStats, Path, Priority, Turn};

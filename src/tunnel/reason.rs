@@ -21,6 +21,8 @@ macro_rules! reasons {
 reasons! {
     /// From the TUN device: neither IPv4 nor IPv6, or a length that does not fit.
     MalformedOutgoing = "malformed_outgoing",
+    /// From the TUN device: too many waited for the cipher or the network, or this one's flow for too long.
+    Overload = "overload",
     /// From the TUN device: link-local, where such addresses belong to the worker.
     LinkLocal = "link_local",
     /// From the TUN device: no prefix holds the destination.

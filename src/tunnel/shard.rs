@@ -162,6 +162,13 @@ impl Shard {
         }
     }
 
+    /// Sends a link's datagrams one by one for a while: its path refused them as a train.
+    pub fn keep_apart(&mut self, slot: LinkSlot, now: Instant) {
+        if let Some(link) = self.link_mut(slot) {
+            link.keep_apart(now);
+        }
+    }
+
     /// Changes a link's keepalives.
     pub fn tune(&mut self, slot: LinkSlot, keepalive: Option<Duration>, warm: bool) {
         if let Some(link) = self.link_mut(slot) {

@@ -24,7 +24,8 @@ use crate::tunnel::segment::checksum::Sum;
 const ECN: u8 = 0b11;
 const NOT_ECT: u8 = 0b00;
 const ECT_1: u8 = 0b01;
-const CE: u8 = 0b11;
+/// Congestion experienced (RFC 3168, section 5).
+pub const CE: u8 = 0b11;
 
 /// A differentiated services codepoint: 0 to 63.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

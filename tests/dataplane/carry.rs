@@ -10,7 +10,7 @@ use turnpike::lab::guard::{Namespace, skip, veth, wait_until};
 
 use crate::lab::{Pair, SOON, endpoint, plan, start};
 
-const OUTER: [(&str, &str); 2] =
+pub const OUTER: [(&str, &str); 2] =
     [("192.0.2.1:51820", "192.0.2.2:51820"), ("[2001:db8::1]:51820", "[2001:db8::2]:51820")];
 
 #[test]
@@ -35,7 +35,7 @@ fn both_families_cross_over_both_families() {
 }
 
 /// Sends 4 MiB each way at once and compares them.
-fn exchange(to: &'static str, pair: &Pair) {
+pub fn exchange(to: &'static str, pair: &Pair) {
     const OCTETS: usize = 4 << 20;
     let address: SocketAddr = to.parse().expect("an address");
     let pattern: Vec<u8> = (0..OCTETS).map(|n| u8::try_from(n * n % 253).expect("small")).collect();

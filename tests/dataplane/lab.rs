@@ -68,10 +68,14 @@ pub fn plan(own: &PrivateKey, peer: &PrivateKey, to: Option<Endpoint>, owned: &[
 }
 
 pub fn start(namespace: &Namespace, addresses: &[&str]) -> Dataplane {
+    start_with(namespace, addresses, Options::default())
+}
+
+pub fn start_with(namespace: &Namespace, addresses: &[&str], options: Options) -> Dataplane {
     let start = || {
         let tun = Tun::create("tp0").expect("a TUN device");
-        tun.set_mtu(1420).expect("an MTU");
-        Dataplane::start(tun, Options::default()).expect("a data plane")
+        tun.set_mtu(options.mtu).expect("an MTU");
+        Dataplane::start(tun, options).expect("a data plane")
     };
     let plane = namespace.enter(start).expect("the namespace");
     for address in addresses {
@@ -89,8 +93,20 @@ impl Pair {
         pair
     }
 
+    /// Two sides with other options.
+    pub fn with(options: Options, left: &str, right: &str) -> Self {
+        let pair = Self::apart_with(options, endpoint(left), endpoint(right));
+        pair.left.apply();
+        pair.right.apply();
+        pair
+    }
+
     /// Two sides to which no plan was applied; each with the other's endpoint, if it shall know it.
     pub fn apart(left: Option<Endpoint>, right: Option<Endpoint>) -> Self {
+        Self::apart_with(Options::default(), left, right)
+    }
+
+    fn apart_with(options: Options, left: Option<Endpoint>, right: Option<Endpoint>) -> Self {
         let keys = [PrivateKey::generate().expect("entropy"), PrivateKey::generate().expect("entropy")];
         let (here, there) = (Namespace::new("left").expect("root"), Namespace::new("right").expect("root"));
         veth(&here, "eth0", &there, "eth0").expect("a wire");
@@ -98,8 +114,8 @@ impl Pair {
             namespace.address("eth0", &format!("192.0.2.{number}/24")).expect("an address");
             namespace.address("eth0", &format!("2001:db8::{number}/64")).expect("an address");
         }
-        let left_plane = start(&here, &["10.50.0.1/24", "fd50::1/64"]);
-        let right_plane = start(&there, &["10.50.0.2/24", "fd50::2/64"]);
+        let left_plane = start_with(&here, &["10.50.0.1/24", "fd50::1/64"], options);
+        let right_plane = start_with(&there, &["10.50.0.2/24", "fd50::2/64"], options);
         let left_plan = plan(&keys[0], &keys[1], right, &["10.50.0.2/32", "fd50::2/128"]);
         let right_plan = plan(&keys[1], &keys[0], left, &["10.50.0.1/32", "fd50::1/128"]);
         Self {

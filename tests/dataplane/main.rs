@@ -4,3 +4,4 @@ mod carry;
 mod change;
 mod hostile;
 mod lab;
+mod offload;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::identity::{PresharedKey, PrivateKey};
 use super::net::Prefix;
+use super::tunnel::segment::VnetHeader;
 use super::tunnel::{
     Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Moment, Outcome, Path, Reason, Routes, Shard, Site,
     SiteSlot, SocketSlot,
@@ -106,7 +107,11 @@ impl World {
         let mut room = packet.to_vec();
         room.resize(packet.len() + 16, 0xff);
         let end = &mut self.ends[end];
-        end.shard.egress((&mut room, packet.len()), self.moment, &mut end.out)
+        let room = room.as_mut_slice();
+        let mut departure =
+            end.shard.depart(&VnetHeader::NONE, (&mut *room, packet.len()), self.moment, &mut end.out)?;
+        assert!(!end.shard.forward(&mut departure, room, self.moment, &mut end.out), "room for one packet");
+        Ok(())
     }
 
     /// Sends a packet and carries everything to its end; what came out at `there`.
@@ -138,7 +143,7 @@ impl World {
     pub fn give(&mut self, end: usize, datagram: &Datagram) -> Result<Outcome, Reason> {
         let end = &mut self.ends[end];
         let via = Path { to: datagram.from, source: Some(datagram.to.ip()) };
-        let arrival = Arrival { socket: SOCKET, via, datagram: &datagram.octets };
+        let arrival = Arrival { socket: SOCKET, via, tos: 0, datagram: &datagram.octets };
         let outcome = end.shard.ingress(arrival, self.moment, &mut end.packets, &mut end.out);
         for (outcome, packet) in end.packets.iter() {
             match outcome {

@@ -1,0 +1,189 @@
+//! What the kernel takes off us by handling many packets at once, each with a switch of its own.
+//!
+//! | offload | what it saves | system interface |
+//! |---|---|---|
+//! | `tun_tso`, `tun_uso` | one read per 64 KiB of TCP or UDP instead of one per packet | `TUNSETOFFLOAD`; UDP since Linux 6.2 |
+//! | `tun_tcp_gro`, `tun_udp_gro` | one write, one crossing of the ruleset per superpacket | `virtio_net_hdr` on write |
+//! | `udp_gso` | one send per train of datagrams to one peer | `UDP_SEGMENT`, Linux 4.18 |
+//! | `udp_gro` | one receive per train of datagrams of one peer | `UDP_GRO`, Linux 5.0 |
+//!
+//! What the kernel has is tried out, not guessed from its version; what it refuses later is done without from then on.
+
+use std::str::FromStr;
+
+macro_rules! offloads {
+    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
+        /// A way of handling many packets at once.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Offload { $($(#[$doc])* $variant,)* }
+
+        impl Offload {
+            /// Every offload, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in options, `status` and metrics.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+offloads! {
+    /// TCP superpackets are read from the TUN device, and split here.
+    TunTso = "tun_tso",
+    /// UDP superpackets are read from the TUN device, and split here.
+    TunUso = "tun_uso",
+    /// TCP packets of one flow are written to the TUN device as one.
+    TunTcpGro = "tun_tcp_gro",
+    /// UDP packets of one flow are written to the TUN device as one.
+    TunUdpGro = "tun_udp_gro",
+    /// Trains of datagrams are sent in one piece.
+    UdpGso = "udp_gso",
+    /// Trains of datagrams are received in one piece.
+    UdpGro = "udp_gro",
+}
+
+impl FromStr for Offload {
+    type Err = UnknownOffload;
+
+    fn from_str(name: &str) -> Result<Self, UnknownOffload> {
+        Self::ALL.iter().copied().find(|offload| offload.label() == name).ok_or_else(|| UnknownOffload(name.to_owned()))
+    }
+}
+
+/// There is no such offload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no offload '{0}'; there are: {names}", names = names())]
+pub struct UnknownOffload(String);
+
+fn names() -> String {
+    Offload::ALL.iter().map(|offload| offload.label()).collect::<Vec<_>>().join(", ")
+}
+
+/// A set of offloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads(u8);
+
+impl Offloads {
+    /// All.
+    pub const ALL: Self = Self(u8::MAX);
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Without one.
+    #[must_use]
+    pub fn without(self, offload: Offload) -> Self {
+        Self(self.0 & !bit(offload))
+    }
+
+    /// Whether it holds one.
+    pub fn has(self, offload: Offload) -> bool {
+        self.0 & bit(offload) != 0
+    }
+}
+
+impl Default for Offloads {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+fn bit(offload: Offload) -> u8 {
+    1 << offload as u8
+}
+
+/// Whether an offload is in use, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffloadState {
+    /// In use.
+    On,
+    /// Switched off.
+    Off,
+    /// The kernel does not have it.
+    Missing,
+    /// The kernel refused it at run time.
+    Refused,
+}
+
+impl OffloadState {
+    /// The name in `status`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffloadStates([OffloadState; Offload::ALL.len()]);
+
+impl OffloadStates {
+    /// All that is wanted in use, until they are found missing.
+    pub fn wanted(wanted: Offloads) -> Self {
+        let mut states = Self([OffloadState::On; Offload::ALL.len()]);
+        for offload in Offload::ALL.iter().copied().filter(|offload| !wanted.has(*offload)) {
+            states.set(offload, OffloadState::Off);
+        }
+        states
+    }
+
+    /// Whether one is in use.
+    pub fn is_on(&self, offload: Offload) -> bool {
+        self.of(offload) == OffloadState::On
+    }
+
+    /// The state of one.
+    pub fn of(&self, offload: Offload) -> OffloadState {
+        self.0[offload as usize]
+    }
+
+    /// Sets the state of one.
+    pub fn set(&mut self, offload: Offload, state: OffloadState) {
+        self.0[offload as usize] = state;
+    }
+
+    /// One that is wanted is not there.
+    pub fn miss(&mut self, offload: Offload) {
+        if self.is_on(offload) {
+            self.set(offload, OffloadState::Missing);
+        }
+    }
+
+    /// Every one with its state.
+    pub fn iter(&self) -> impl Iterator<Item = (Offload, OffloadState)> + '_ {
+        Offload::ALL.iter().map(|&offload| (offload, self.of(offload)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_offload_has_a_switch_of_its_own_under_its_name() {
+        for &one in Offload::ALL {
+            assert_eq!(one.label().parse(), Ok(one));
+            let states = OffloadStates::wanted(Offloads::ALL.without(one));
+            for (offload, state) in states.iter() {
+                assert_eq!(state, if offload == one { OffloadState::Off } else { OffloadState::On });
+            }
+        }
+        let error = "tso".parse::<Offload>().expect_err("no such name").to_string();
+        assert!(error.contains("tun_tso") && error.contains("udp_gro"), "{error}");
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_missing() {
+        let mut states = OffloadStates::wanted(Offloads::NONE);
+        states.miss(Offload::UdpGso);
+        assert_eq!(states.of(Offload::UdpGso), OffloadState::Off);
+        let mut states = OffloadStates::wanted(Offloads::ALL);
+        states.miss(Offload::UdpGso);
+        assert_eq!(states.of(Offload::UdpGso), OffloadState::Missing);
+    }
+}

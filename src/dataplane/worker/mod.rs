@@ -1,0 +1,232 @@
+//! The worker: a thread that runs packets to completion between the TUN device and the sockets.
+//!
+//! ```text
+//!  TUN ── read (64 KiB) ──▶ backlog ──▶ split, seal ──▶ out ── one send per train ──▶ network    outbound.rs
+//!  TUN ◀── one write per group ── packets ◀── open ◀── receive (trains) ── network      inbound.rs
+//! ```
+//!
+//! Level-triggered epoll; nothing is allocated, locked or woken per packet. Buffers are passed on as soon as they
+//! hold about 64 KiB, while they are still in the processor's cache.
+
+mod inbound;
+mod outbound;
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+
+use crate::dataplane::apply::State;
+use crate::dataplane::offload::{Offload, OffloadStates};
+use crate::dataplane::sockets::{Sockets, of_token};
+use crate::dataplane::{Command, End, Options};
+use crate::sys::tun::{Segmentation, Tun};
+use crate::sys::udp::{Intake, Sender, supports_segmentation};
+use crate::tunnel::segment::Coalescer;
+use crate::tunnel::wire::OVERHEAD;
+use crate::tunnel::{Backlog, Batch, Hop, Moment, Outcome, Shard, SocketSlot};
+
+/// How often every peer's clock goes on: at least each 250 ms.
+const TICK: Duration = Duration::from_millis(200);
+/// How often the device is asked for its MTU.
+const MTU_EVERY: Duration = Duration::from_secs(1);
+/// Octets after which a buffer is passed on.
+const BURST: usize = 60 * 1024;
+/// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
+const LONGEST_TRAIN: usize = 65_507;
+/// Epoll tokens.
+const WAKE: u64 = 0;
+const TUN: u64 = 1;
+
+pub(super) struct Worker {
+    tun: Tun,
+    wake: Arc<EventFd>,
+    commands: Receiver<Command>,
+    pub(super) epoll: Epoll,
+    pub(super) sockets: Sockets,
+    pub(super) state: State,
+    pub(super) shard: Shard,
+    pub(super) offloads: OffloadStates,
+    /// Datagrams to send.
+    pub(super) out: Batch<Hop>,
+    /// How many of them have been sent.
+    sent: usize,
+    /// Up to which of them no trains are made: the network refused one.
+    apart: usize,
+    sender: Sender,
+    /// The socket that takes no more for now: until it does, nothing is read from the TUN device.
+    blocked: Option<SocketSlot>,
+    packets: Batch<Outcome>,
+    coalescer: Coalescer,
+    /// `None` only while it is read.
+    intake: Option<Box<Intake>>,
+    /// How many datagrams or trains to receive by one call.
+    appetite: usize,
+    /// What the TUN device gave and is not sealed yet.
+    backlog: Backlog,
+    mtu_asked: Option<Instant>,
+    end: Option<End>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        tun: Tun,
+        wake: Arc<EventFd>,
+        commands: Receiver<Command>,
+        options: Options,
+    ) -> Result<Self, Errno> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|_| Errno::EAGAIN)?;
+        let (seed, now) = (u64::from_ne_bytes(seed), moment());
+        let mut shard = Shard::new(0, seed, options.intercept_link_local, now);
+        shard.set_mtu(options.mtu.into());
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        epoll.add(&tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
+        let offloads = detect(&tun, OffloadStates::wanted(options.offloads));
+        Ok(Self {
+            tun,
+            wake,
+            commands,
+            epoll,
+            sockets: Sockets::new(offloads.is_on(Offload::UdpGro)),
+            state: State::default(),
+            shard,
+            coalescer: Coalescer::new(offloads.is_on(Offload::TunTcpGro), offloads.is_on(Offload::TunUdpGro)),
+            offloads,
+            out: Batch::new(3),
+            sent: 0,
+            apart: 0,
+            sender: Sender::default(),
+            blocked: None,
+            packets: Batch::new(3),
+            intake: Some(Box::default()),
+            appetite: 1,
+            backlog: Backlog::new(seed.rotate_left(32), now.now),
+            mtu_asked: None,
+            end: None,
+        })
+    }
+
+    /// Runs until it is stopped or the device is gone.
+    pub(super) fn run(mut self) -> End {
+        let mut due = Instant::now();
+        let mut events = [EpollEvent::empty(); 64];
+        let mut more = false;
+        loop {
+            let now = Instant::now();
+            if now >= due {
+                self.tick();
+                due = now + TICK;
+            }
+            let patience = if more { EpollTimeout::ZERO } else { timeout(due.saturating_duration_since(now)) };
+            match self.epoll.wait(&mut events, patience) {
+                Ok(ready) => events[..ready].iter().for_each(|event| self.handle(*event)),
+                Err(Errno::EINTR) => {}
+                Err(errno) => self.end = Some(End::Failed(format!("epoll_wait: {errno}"))),
+            }
+            more = self.serve();
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: EpollEvent) {
+        match event.data() {
+            WAKE => self.obey(),
+            TUN => self.read_tun(),
+            token => {
+                if let Some((slot, family)) = of_token(token) {
+                    self.read_network(slot, family);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        match self.wake.read() {
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => self.end = Some(End::Failed(format!("eventfd: {errno}"))),
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            // Whoever asked may have gone meanwhile: an answer that nobody takes is no fault.
+            match command {
+                Command::Apply(change, answer) => {
+                    self.flush();
+                    self.give_up();
+                    let applied = self.apply(*change, moment());
+                    self.tick();
+                    drop(answer.send(applied));
+                }
+                Command::Observe(answer) => drop(answer.send(self.observe(moment()))),
+                Command::Stop => self.end = Some(End::Stopped),
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ask_mtu();
+        while self.shard.tick(moment(), &mut self.out) {
+            self.flush();
+            if self.blocked.is_some() {
+                break;
+            }
+        }
+        self.flush();
+    }
+
+    fn ask_mtu(&mut self) {
+        let now = Instant::now();
+        if self.mtu_asked.is_some_and(|at| now.saturating_duration_since(at) < MTU_EVERY) {
+            return;
+        }
+        self.mtu_asked = Some(now);
+        // A device that was moved to another namespace keeps the MTU that was last seen.
+        if let Ok(mtu) = self.tun.mtu() {
+            self.shard.set_mtu(mtu);
+            // What a relay puts together here it sends on as one train.
+            self.coalescer.set_most(LONGEST_TRAIN / (mtu + OVERHEAD));
+        }
+    }
+
+    /// The device failed: it was deleted, or is being deleted.
+    fn device_failed(&mut self, errno: Errno) {
+        if errno == Errno::EBADFD || self.tun.name().is_err() {
+            self.end = Some(End::DeviceGone);
+        }
+    }
+}
+
+/// Finds out what the kernel has of what is wanted.
+fn detect(tun: &Tun, mut states: OffloadStates) -> OffloadStates {
+    let wanted = Segmentation { tcp: states.is_on(Offload::TunTso), udp: states.is_on(Offload::TunUso) };
+    let had = tun.set_segmentation(wanted);
+    if !had.tcp {
+        states.miss(Offload::TunTso);
+    }
+    if !had.udp {
+        states.miss(Offload::TunUso);
+    }
+    if !tun.has_headers() {
+        states.miss(Offload::TunTcpGro);
+        states.miss(Offload::TunUdpGro);
+    }
+    if !supports_segmentation() {
+        states.miss(Offload::UdpGso);
+    }
+    states
+}
+
+fn moment() -> Moment {
+    Moment { now: Instant::now(), wall: SystemTime::now() }
+}
+
+/// Whole milliseconds, rounded up: epoll knows no less, and 0 would spin.
+fn timeout(duration: Duration) -> EpollTimeout {
+    let milliseconds = duration.as_micros().div_ceil(1000);
+    EpollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX))
+}

@@ -1,0 +1,210 @@
+//! From the TUN device to the network: read, split, seal, and send in trains.
+
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::{BURST, LONGEST_TRAIN, TUN, Worker, moment};
+use crate::dataplane::End;
+use crate::dataplane::offload::Offload;
+use crate::dataplane::sockets::listen;
+use crate::sys::udp::{BATCH, Outgoing, SEGMENTS, SendError};
+use crate::tunnel::segment::VnetHeader;
+use crate::tunnel::{Batch, Hop, Moment, Next, Reason, tos};
+
+/// Packets from the TUN device per turn, so that the network gets its turn too.
+const PACKETS: usize = 64;
+/// Octets of them: more than are sealed in one turn, so that what is too much waits here and not in the device.
+const HELPING: usize = 256 * 1024;
+
+impl Worker {
+    /// Reads what the TUN device has, up to a fair share: it waits in the backlog.
+    pub(super) fn read_tun(&mut self) {
+        if self.blocked.is_some() {
+            // Not asked for, hence an error: the device alone can have one.
+            return self.device_failed(Errno::EIO);
+        }
+        let now = moment().now;
+        let mut header = [0; VnetHeader::LENGTH];
+        let mut octets = 0;
+        for _ in 0..PACKETS {
+            let length = match self.tun.read(&mut header, self.backlog.room()) {
+                Ok(length) => length,
+                Err(Errno::EAGAIN | Errno::EINTR) => break,
+                Err(errno) => return self.device_failed(errno),
+            };
+            let dropped = self.backlog.push(VnetHeader::from_octets(header), length, now);
+            self.shard.count(Reason::Overload, dropped);
+            octets += length;
+            if octets >= HELPING {
+                break;
+            }
+        }
+    }
+
+    /// Seals and sends what waits, as much as makes a burst. Whether more waits and could be sent.
+    pub(super) fn serve(&mut self) -> bool {
+        let moment = moment();
+        while self.blocked.is_none()
+            && self.out.used() < BURST
+            && let Some(next) = self.backlog.pop(moment.now)
+        {
+            self.carry(&next, moment);
+            self.backlog.release(next.buffer);
+            if !self.packets.has_room() {
+                self.write_tun();
+            }
+        }
+        self.write_tun();
+        self.flush();
+        self.blocked.is_none() && !self.backlog.is_empty()
+    }
+
+    /// Takes a packet or superpacket to where it belongs.
+    fn carry(&mut self, next: &Next, moment: Moment) {
+        let room = self.backlog.buffer(next.buffer);
+        let marked = next.signal && tos::decapsulate(&mut room[..next.length], tos::CE).is_ok();
+        let departure = self.shard.depart(&next.header, (&mut *room, next.length), moment, &mut self.out);
+        let mut departure = match departure {
+            Ok(departure) => departure,
+            Err(reason) if reason.is_unreachable() => {
+                return self.shard.unreachable(&room[..next.length], moment, &mut self.packets);
+            }
+            Err(_) => return,
+        };
+        if next.signal && !marked {
+            self.shard.shed(&mut departure, room);
+        }
+        while self.shard.forward(&mut departure, self.backlog.buffer(next.buffer), moment, &mut self.out) {
+            self.flush();
+            if self.blocked.is_some() {
+                return self.shard.abandon(&departure, Reason::SendBlocked);
+            }
+        }
+    }
+
+    /// Sends what is to be sent, as far as the sockets take it.
+    pub(super) fn flush(&mut self) {
+        while self.sent < self.out.len() {
+            match self.send_run() {
+                Ok(number) => self.sent += number,
+                Err(SendError::Full) => return self.block(),
+                Err(SendError::Refused(_)) => self.go_apart(),
+                Err(SendError::Failed(_)) => self.recover(),
+            }
+        }
+        self.sent_all();
+    }
+
+    /// Sends the next datagrams as far as they go by one socket; how many went.
+    fn send_run(&mut self) -> Result<usize, SendError> {
+        let Some((first, _)) = self.out.entry(self.sent) else { return Ok(0) };
+        let Some(socket) = self.sockets.get(first.socket) else { return Err(SendError::Failed(Errno::ENOTSOCK)) };
+        let gso = self.offloads.is_on(Offload::UdpGso);
+        let mut counts = [0; BATCH];
+        let mut at = self.sent;
+        let trains = counts.iter_mut().map_while(|taken| {
+            let (hop, octets) = self.out.entry(at).filter(|(hop, _)| hop.socket == first.socket)?;
+            let count = if gso && at >= self.apart { train(&self.out, at) } else { 1 };
+            let segment = (count > 1).then_some(octets.len()).and_then(|length| u16::try_from(length).ok());
+            let octets = self.out.run(at, count).unwrap_or(octets);
+            *taken = count;
+            at += count;
+            Some(Outgoing { octets, segment, to: hop.path.to, source: hop.path.source, tos: hop.tos })
+        });
+        let sent = socket.send(&mut self.sender, trains)?;
+        Ok(counts[..sent].iter().sum())
+    }
+
+    /// A train was refused: it goes on in pieces, and if that helps, so do the next ones of its path.
+    fn go_apart(&mut self) {
+        self.apart = self.sent + train(&self.out, self.sent);
+        let Some(link) = self.out.entry(self.sent).and_then(|(hop, _)| hop.link) else { return };
+        if self.send_one(true) {
+            self.sent += 1;
+            self.shard.keep_apart(link, moment().now);
+        }
+    }
+
+    /// A datagram was refused. Its source address may be ours no more: forgotten, whatever the error was, and tried once
+    /// more without it.
+    fn recover(&mut self) {
+        let Some(&hop) = self.out.entry(self.sent).map(|(hop, _)| hop) else { return };
+        if hop.path.source.is_none() || !self.send_one(false) {
+            self.shard.count(Reason::SendFailed, 1);
+        }
+        if let (Some(link), Some(_)) = (hop.link, hop.path.source) {
+            self.shard.forget_source(link);
+        }
+        self.sent += 1;
+    }
+
+    /// Sends the next datagram by itself; whether it went.
+    fn send_one(&mut self, from_source: bool) -> bool {
+        let Some((hop, octets)) = self.out.entry(self.sent) else { return false };
+        let source = hop.path.source.filter(|_| from_source);
+        let one = Outgoing { octets, segment: None, to: hop.path.to, source, tos: hop.tos };
+        self.sockets.get(hop.socket).is_some_and(|socket| socket.send(&mut self.sender, [one]).is_ok())
+    }
+
+    /// A socket takes no more: wait for it, and read no packets meanwhile, so that the kernel's queue drops them.
+    fn block(&mut self) {
+        let Some((hop, _)) = self.out.entry(self.sent) else { return };
+        let slot = hop.socket;
+        if self.blocked.replace(slot) != Some(slot) {
+            self.watch_tun(false);
+            if let Some(socket) = self.sockets.get(slot) {
+                listen(&self.epoll, slot, socket, true);
+            }
+        }
+    }
+
+    fn unblock(&mut self) {
+        if let Some(slot) = self.blocked.take() {
+            self.watch_tun(true);
+            if let Some(socket) = self.sockets.get(slot) {
+                listen(&self.epoll, slot, socket, false);
+            }
+        }
+    }
+
+    /// Drops what could not be sent: its socket may be gone in a moment.
+    pub(super) fn give_up(&mut self) {
+        let rest = self.out.len() - self.sent;
+        self.shard.count(Reason::SendBlocked, u64::try_from(rest).unwrap_or(0));
+        self.sent_all();
+    }
+
+    fn sent_all(&mut self) {
+        self.out.clear();
+        (self.sent, self.apart) = (0, 0);
+        self.unblock();
+    }
+
+    fn watch_tun(&mut self, readable: bool) {
+        let flags = if readable { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        if let Err(errno) = self.epoll.modify(&self.tun, &mut EpollEvent::new(flags, TUN)) {
+            self.end = Some(End::Failed(format!("epoll_ctl: {errno}")));
+        }
+    }
+}
+
+/// How many of what is to be sent make one train from `first` on: one hop, one length but for the last, which may be
+/// shorter.
+fn train(out: &Batch<Hop>, first: usize) -> usize {
+    let Some((hop, octets)) = out.entry(first).filter(|(hop, _)| hop.train) else { return 1 };
+    let (stride, mut total) = (octets.len(), octets.len());
+    let mut count = 1;
+    while count < SEGMENTS
+        && let Some((next, octets)) = out.entry(first + count)
+        && next == hop
+        && octets.len() <= stride
+        && total + octets.len() <= LONGEST_TRAIN
+    {
+        count += 1;
+        total += octets.len();
+        if octets.len() < stride {
+            break;
+        }
+    }
+    count
+}
