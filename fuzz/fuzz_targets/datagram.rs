@@ -11,7 +11,7 @@ use turnpike::identity::PrivateKey;
 use turnpike::tunnel::peer::{Consumed, Engine};
 use turnpike::tunnel::segment::{SPARE, VnetHeader};
 use turnpike::tunnel::{
-    Arrival, Batch, Hop, Identity, LinkConfig, Moment, Outcome, Path, Routes, Shard, Site, SiteSlot, SocketSlot,
+    Arrival, Batch, Hop, Identity, LinkConfig, Moment, Mtus, Outcome, Path, Routes, Shard, Site, SiteSlot, SocketSlot,
 };
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -32,7 +32,7 @@ impl Bench {
         let moment = Moment { now: Instant::now(), wall: SystemTime::now() };
         let identity = Arc::new(Identity::new(&own));
         let mut shard = Shard::new(0, 1, true, moment);
-        shard.set_mtu(1420);
+        shard.set_mtus(Arc::new(Mtus::new(1420, [])));
         shard.set_identity(SocketSlot(0), Some(Arc::clone(&identity)));
         let config = LinkConfig {
             socket: SocketSlot(0),

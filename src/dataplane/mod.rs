@@ -18,6 +18,7 @@ mod check;
 mod offload;
 mod plan;
 mod sockets;
+mod surroundings;
 mod worker;
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

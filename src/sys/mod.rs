@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod host;
+pub mod mtu;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;

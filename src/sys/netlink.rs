@@ -308,24 +308,18 @@ fn address_of(message: &AddressMessage, names: &BTreeMap<u32, String>) -> Option
 fn route_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route> {
     let header = &message.header;
     let (mut table, mut metric) = (u32::from(header.table), 0);
-    let (mut destination, mut device, mut gateway) = (None, None, None);
+    let (mut device, mut gateway) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(number) => metric = *number,
-            RouteAttribute::Destination(address) => destination = Some(ip_of(address)?),
             RouteAttribute::Gateway(address) => gateway = Some(ip_of(address)?),
             RouteAttribute::Oif(index) => device = names.get(index).cloned(),
             RouteAttribute::MultiPath(_) => return None,
             _ => {}
         }
     }
-    let family = match header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
-    };
-    let prefix = Prefix::new(destination.unwrap_or(family), header.destination_prefix_length).ok()?;
+    let prefix = destination(message)?;
     let hop = match (header.kind, device, gateway) {
         (RouteType::Unreachable, _, _) => Hop::Unreachable,
         (RouteType::Throw, _, _) => Hop::Throw,
@@ -334,6 +328,20 @@ fn route_of(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Rou
         _ => return None,
     };
     (metric == METRIC).then_some(Route { table, prefix, hop })
+}
+
+/// Where a route leads, if that is an IP prefix.
+pub(super) fn destination(message: &RouteMessage) -> Option<Prefix> {
+    let default = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let given = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => Some(ip_of(address)),
+        _ => None,
+    });
+    Prefix::new(given.unwrap_or(Some(default))?, message.header.destination_prefix_length).ok()
 }
 
 fn ip_of(address: &RouteAddress) -> Option<IpAddr> {

@@ -3,6 +3,7 @@
 //! ```text
 //!  make(path)      a thread leaves for a new namespace and pins it: a bind mount of its nsfs file on `path`
 //!  Handle::enter   runs a closure on a thread of its own that stands in the namespace
+//!  Handle::join    moves the calling thread there for good
 //!  Handle::within  makes a `Command`'s child stand in it, and die with its parent
 //!  remove(path)    unpins; the kernel frees the namespace when the last process and descriptor are gone
 //! ```
@@ -11,6 +12,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -26,6 +28,12 @@ use nix::unistd::getppid;
 /// An open network namespace. It lives on while a handle to it does.
 #[derive(Clone, Debug)]
 pub struct Handle(Arc<File>);
+
+impl From<OwnedFd> for Handle {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Arc::new(File::from(fd)))
+    }
+}
 
 /// Makes a network namespace and pins it on `path`, a file that must not exist yet.
 ///
@@ -66,6 +74,22 @@ impl Handle {
     /// Those of `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::open(path).map(|file| Self(Arc::new(file)))
+    }
+
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Those of `open(2)`.
+    pub fn current() -> io::Result<Self> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Moves the calling thread into the namespace. No other thread follows.
+    ///
+    /// # Errors
+    /// Those of `setns(2)`: `EPERM` without CAP_SYS_ADMIN.
+    pub fn join(&self) -> io::Result<()> {
+        Ok(setns(&*self.0, CloneFlags::CLONE_NEWNET)?)
     }
 
     /// What tells namespaces apart: the inode number of the nsfs file (`namespaces(7)`).

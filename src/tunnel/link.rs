@@ -23,7 +23,7 @@ use crate::tunnel::limits::INITIATION_SPACING;
 use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, Ticked};
 use crate::tunnel::queue::Queue;
 use crate::tunnel::sessions::REJECT_AFTER;
-use crate::tunnel::{Drops, LinkSlot, Reason, SocketSlot, wire};
+use crate::tunnel::{Drops, LinkSlot, Mtus, Reason, SocketSlot, wire};
 
 /// Authenticated keepalives on a warm link: an idle one would make a needless handshake after 15 s.
 const WARM: Duration = Duration::from_secs(10);
@@ -79,8 +79,8 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The time of day.
     pub wall: SystemTime,
-    /// The TUN device's MTU, in octets; 0 for unknown.
-    pub mtu: usize,
+    /// How long packets may be.
+    pub mtus: &'a Mtus,
     /// Datagrams to send.
     pub out: &'a mut Batch<Hop>,
     /// What went no further.
@@ -565,7 +565,8 @@ impl Link {
     fn seal(&mut self, room: &mut [u8], length: usize, priority: Priority, turn: &mut Turn<'_>) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
         let engine = self.carrier_mut(turn.now).ok_or(Reason::NoSession)?;
-        let length = engine.seal(room, length, turn.mtu, out, turn.now).map_err(|reason| self.heal(reason))?;
+        let mtu = turn.mtus.of_packet(room.get(..length).unwrap_or_default());
+        let length = engine.seal(room, length, mtu, out, turn.now).map_err(|reason| self.heal(reason))?;
         self.commit_as(length, priority, turn);
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
 use crate::tunnel::limits::Limits;
-use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Priority, Reason, Routes, Turn};
+use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Mtus, Priority, Reason, Routes, Turn};
 
 /// A link's place in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ pub struct Shard {
     pub(super) sites: Vec<Site>,
     pub(super) limits: Limits,
     pub(super) drops: Drops,
-    pub(super) mtu: usize,
+    pub(super) mtus: Arc<Mtus>,
     clock: ClockWatch,
     /// Where the last round of ticks stopped for want of room.
     ticked: usize,
@@ -84,15 +84,15 @@ impl Shard {
             sites: Vec::new(),
             limits: Limits::new(moment.now),
             drops: Drops::default(),
-            mtu: 0,
+            mtus: Arc::default(),
             clock: ClockWatch::new(moment.now, moment.wall),
             ticked: 0,
         }
     }
 
-    /// Sets the TUN device's MTU in octets; 0 for unknown.
-    pub fn set_mtu(&mut self, mtu: usize) {
-        self.mtu = mtu;
+    /// Sets how long packets may be.
+    pub fn set_mtus(&mut self, mtus: Arc<Mtus>) {
+        self.mtus = mtus;
     }
 
     /// Sets the key pair of a socket; `None` when it has none, or is no more.
@@ -251,7 +251,7 @@ impl Shard {
         work: impl FnOnce(&mut Link, &mut Turn<'_>) -> T,
     ) -> Option<T> {
         let link = self.links.get_mut(slot.0)?.as_deref_mut()?;
-        let mut turn = Turn { now: moment.now, wall: moment.wall, mtu: self.mtu, out, drops: &mut self.drops };
+        let mut turn = Turn { now: moment.now, wall: moment.wall, mtus: &self.mtus, out, drops: &mut self.drops };
         Some(work(link, &mut turn))
     }
 

@@ -4,4 +4,5 @@ mod carry;
 mod change;
 mod hostile;
 mod lab;
+mod mtu;
 mod offload;

@@ -22,17 +22,16 @@ use nix::sys::eventfd::EventFd;
 use crate::dataplane::apply::State;
 use crate::dataplane::offload::{Offload, OffloadStates};
 use crate::dataplane::sockets::{Sockets, of_token};
+use crate::dataplane::surroundings::Surroundings;
 use crate::dataplane::{Command, End, Options};
 use crate::sys::tun::{Segmentation, Tun};
 use crate::sys::udp::{Intake, Sender, supports_segmentation};
 use crate::tunnel::segment::Coalescer;
 use crate::tunnel::wire::OVERHEAD;
-use crate::tunnel::{Backlog, Batch, Hop, Moment, Outcome, Shard, SocketSlot};
+use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Shard, SocketSlot};
 
 /// How often every peer's clock goes on: at least each 250 ms.
 const TICK: Duration = Duration::from_millis(200);
-/// How often the device is asked for its MTU.
-const MTU_EVERY: Duration = Duration::from_secs(1);
 /// Octets after which a buffer is passed on.
 const BURST: usize = 60 * 1024;
 /// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
@@ -42,7 +41,7 @@ const WAKE: u64 = 0;
 const TUN: u64 = 1;
 
 pub(super) struct Worker {
-    tun: Tun,
+    tun: Arc<Tun>,
     wake: Arc<EventFd>,
     commands: Receiver<Command>,
     pub(super) epoll: Epoll,
@@ -67,7 +66,7 @@ pub(super) struct Worker {
     appetite: usize,
     /// What the TUN device gave and is not sealed yet.
     backlog: Backlog,
-    mtu_asked: Option<Instant>,
+    surroundings: Surroundings,
     end: Option<End>,
 }
 
@@ -82,10 +81,12 @@ impl Worker {
         getrandom::fill(&mut seed).map_err(|_| Errno::EAGAIN)?;
         let (seed, now) = (u64::from_ne_bytes(seed), moment());
         let mut shard = Shard::new(0, seed, options.intercept_link_local, now);
-        shard.set_mtu(options.mtu.into());
+        shard.set_mtus(Arc::new(Mtus::new(options.mtu.into(), [])));
+        let tun = Arc::new(tun);
+        let surroundings = Surroundings::watch(Arc::clone(&tun), Arc::clone(&wake))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        epoll.add(&tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
+        epoll.add(&*tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
         let offloads = detect(&tun, OffloadStates::wanted(options.offloads));
         Ok(Self {
             tun,
@@ -106,7 +107,7 @@ impl Worker {
             intake: Some(Box::default()),
             appetite: 1,
             backlog: Backlog::new(seed.rotate_left(32), now.now),
-            mtu_asked: None,
+            surroundings,
             end: None,
         })
     }
@@ -152,6 +153,9 @@ impl Worker {
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => self.end = Some(End::Failed(format!("eventfd: {errno}"))),
         }
+        if let Some(mtus) = self.surroundings.news() {
+            self.set_mtus(mtus);
+        }
         while let Ok(command) = self.commands.try_recv() {
             // Whoever asked may have gone meanwhile: an answer that nobody takes is no fault.
             match command {
@@ -169,7 +173,6 @@ impl Worker {
     }
 
     fn tick(&mut self) {
-        self.ask_mtu();
         while self.shard.tick(moment(), &mut self.out) {
             self.flush();
             if self.blocked.is_some() {
@@ -179,18 +182,10 @@ impl Worker {
         self.flush();
     }
 
-    fn ask_mtu(&mut self) {
-        let now = Instant::now();
-        if self.mtu_asked.is_some_and(|at| now.saturating_duration_since(at) < MTU_EVERY) {
-            return;
-        }
-        self.mtu_asked = Some(now);
-        // A device that was moved to another namespace keeps the MTU that was last seen.
-        if let Ok(mtu) = self.tun.mtu() {
-            self.shard.set_mtu(mtu);
-            // What a relay puts together here it sends on as one train.
-            self.coalescer.set_most(LONGEST_TRAIN / (mtu + OVERHEAD));
-        }
+    fn set_mtus(&mut self, mtus: Arc<Mtus>) {
+        // What a relay puts together here it sends on as one train.
+        self.coalescer.set_most(LONGEST_TRAIN / (mtus.device() + OVERHEAD));
+        self.shard.set_mtus(mtus);
     }
 
     /// The device failed: it was deleted, or is being deleted.

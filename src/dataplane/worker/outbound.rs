@@ -182,7 +182,7 @@ impl Worker {
 
     fn watch_tun(&mut self, readable: bool) {
         let flags = if readable { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        if let Err(errno) = self.epoll.modify(&self.tun, &mut EpollEvent::new(flags, TUN)) {
+        if let Err(errno) = self.epoll.modify(&*self.tun, &mut EpollEvent::new(flags, TUN)) {
             self.end = Some(End::Failed(format!("epoll_ctl: {errno}")));
         }
     }

@@ -24,6 +24,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::uio::{readv, writev};
 
+use super::netns::Handle;
 pub use offload::Segmentation;
 
 /// Octets of the header before each packet.
@@ -199,6 +200,14 @@ impl Tun {
     pub fn set_mtu(&self, mtu: u16) -> Result<(), TunError> {
         let mut request = request::query(&self.file).map_err(system("TUNGETIFF"))?;
         request::set_mtu(&mut request, mtu.into()).map_err(system("SIOCSIFMTU"))
+    }
+
+    /// The network namespace in which the device stands; it may have been moved since it was made.
+    ///
+    /// # Errors
+    /// [`TunError::System`]: `EINVAL` before Linux 5.2, `EPERM` without CAP_NET_ADMIN there.
+    pub fn namespace(&self) -> Result<Handle, TunError> {
+        request::namespace(&self.file).map(Handle::from).map_err(system("TUNGETDEVNETNS"))
     }
 
     /// Reads one packet or superpacket, with what the kernel says about it; the packet's length. `packet` should be

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -41,6 +41,14 @@ pub(super) fn query(file: &File) -> Result<libc::ifreq, Errno> {
     // SAFETY: TUNGETIFF writes one `ifreq`, which lives until after the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
     Errno::result(result).map(|_| request)
+}
+
+/// The network namespace of a descriptor's device.
+pub(super) fn namespace(file: &File) -> Result<OwnedFd, Errno> {
+    // SAFETY: TUNGETDEVNETNS takes no argument.
+    let fd = Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNGETDEVNETNS) })?;
+    // SAFETY: it returned a new descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The flags that [`query`] was answered.

@@ -11,8 +11,8 @@ use super::identity::{PresharedKey, PrivateKey};
 use super::net::Prefix;
 use super::tunnel::segment::VnetHeader;
 use super::tunnel::{
-    Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Moment, Outcome, Path, Reason, Routes, Shard, Site,
-    SiteSlot, SocketSlot,
+    Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Moment, Mtus, Outcome, Path, Reason, Routes, Shard,
+    Site, SiteSlot, SocketSlot,
 };
 
 /// How often endpoints are ticked.
@@ -232,7 +232,7 @@ impl End {
         let identity = Arc::new(Identity::new(&key));
         let mut shard = Shard::new(number, 0xcafe + u64::from(number), true, moment);
         shard.set_identity(SOCKET, Some(Arc::clone(&identity)));
-        shard.set_mtu(1420);
+        shard.set_mtus(Arc::new(Mtus::new(1420, [])));
         Self {
             shard,
             key,
