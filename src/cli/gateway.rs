@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::marking::Marks;
 use super::output::print;
 use super::{Exit, Failure};
 use crate::gateway::control::{self, ControlError, Request, Response};
@@ -62,6 +63,8 @@ struct Run {
     /// The MTU of that device.
     #[arg(long, value_name = "OCTETS", default_value_t = MTU, value_parser = clap::value_parser!(u32).range(1280..=9000))]
     mtu: u32,
+    #[command(flatten)]
+    marks: Marks,
     /// Where to serve metrics; may be given several times [default: port 9587 on loopback and the management address]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Vec<SocketAddr>,
@@ -132,6 +135,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         state: arguments.state.folder,
         device: arguments.device,
         mtu: arguments.mtu,
+        marking: arguments.marks.dscp,
         metrics,
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))

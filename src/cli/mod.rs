@@ -7,6 +7,7 @@ mod exit;
 mod findings;
 mod gateway;
 mod lab;
+mod marking;
 mod output;
 mod pages;
 mod policy;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::errno::Errno;
 
+use super::marking::Marks;
 use super::{Exit, Failure};
 use crate::dataplane::{Dataplane, End, Options};
 use crate::sys::process::{self, Side};
@@ -57,6 +58,8 @@ pub(super) struct Tunnel {
     /// Stay in the foreground.
     #[arg(short, long)]
     foreground: bool,
+    #[command(flatten)]
+    marks: Marks,
     /// The interface's name: 1 to 15 characters without blank, slash, colon or percent sign.
     #[arg(value_name = "INTERFACE", value_parser = device_name)]
     interface: String,
@@ -85,7 +88,7 @@ fn device_name(text: &str) -> Result<String, String> {
 pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
     let environment = Environment::read()?;
     if arguments.foreground || environment.foreground {
-        return serve(&arguments.interface, &environment, || Ok(()));
+        return serve(arguments, &environment, || Ok(()));
     }
     let cannot = |error| Failure::new(Exit::Unavailable, format!("cannot go to the background: {error}"), "");
     match process::daemonise().map_err(cannot)? {
@@ -96,7 +99,7 @@ pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
         Side::Daemon(readiness) => {
             let mut readiness = Some(readiness);
             let keep_log = environment.log.is_some_and(|level| level != "off");
-            let outcome = serve(&arguments.interface, &environment, || {
+            let outcome = serve(arguments, &environment, || {
                 process::detach_terminal(!keep_log)?;
                 readiness.take().map_or(Ok(()), |readiness| readiness.tell(Exit::Fine as u8))
             });
@@ -154,15 +157,19 @@ fn inherited(variable: &str, number: i32) -> Result<OwnedFd, Failure> {
 }
 
 /// Raises the interface, calls `ready`, and serves until its end.
-fn serve(name: &str, environment: &Environment, ready: impl FnOnce() -> io::Result<()>) -> Result<Exit, Failure> {
+fn serve(
+    arguments: &Tunnel,
+    environment: &Environment,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<Exit, Failure> {
     logging::start_from(environment.log.unwrap_or("error"), logging::Format::Human);
     let internal = |what: &'static str| move |error| Failure::new(Exit::Internal, format!("{what}: {error}"), "");
     let end = process::end_requested().map_err(internal("cannot watch for signals"))?;
-    let tun = open_device(name, environment)?;
+    let tun = open_device(&arguments.interface, environment)?;
     let name = tun.name().map_err(device_failure)?;
     let socket = open_socket(&name, environment)?;
     let plane = Dataplane::start(tun, Options::default()).map_err(plane_failure)?;
-    let interface = Interface::new(plane).map_err(plane_failure)?;
+    let interface = Interface::new(plane, arguments.marks.dscp).map_err(plane_failure)?;
     ready().map_err(internal("cannot leave the terminal"))?;
     tracing::info!("{name} is ready");
     let ended = answer_until_end(Server::new(socket), interface, &end).map_err(internal("cannot wait for clients"))?;

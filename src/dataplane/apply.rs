@@ -9,7 +9,7 @@ use crate::dataplane::offload::Offload;
 use crate::dataplane::worker::Worker;
 use crate::dataplane::{ApplyError, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, Snapshot, SocketId, SocketSnapshot};
 use crate::identity::PrivateKey;
-use crate::tunnel::{Identity, LinkConfig, LinkSlot, Moment, Site};
+use crate::tunnel::{Identity, LinkConfig, LinkSlot, Manner, Moment, Site};
 
 /// The plan as it was applied, and where its parts are.
 #[derive(Debug, Default)]
@@ -163,8 +163,7 @@ impl Worker {
             identity,
             key: link.key,
             preshared: link.preshared.clone(),
-            keepalive: link.keepalive,
-            warm: link.warm,
+            manner: manner(link),
         };
         // The number of links was checked with the plan.
         self.shard.add(config, moment.now).ok()
@@ -179,7 +178,7 @@ impl Worker {
         moment: Moment,
         receipt: &mut Receipt,
     ) {
-        self.shard.tune(slot, link.keepalive, link.warm);
+        self.shard.tune(slot, manner(link));
         let preshared = former.map(|former| &former.preshared) != Some(&link.preshared);
         if preshared {
             self.shard.renew(slot, link.preshared.clone(), moment, &mut self.out);
@@ -195,6 +194,10 @@ impl Worker {
     fn slots(&self, links: &[LinkId]) -> Vec<LinkSlot> {
         links.iter().filter_map(|id| self.state.links.get(id)?.slot).collect()
     }
+}
+
+fn manner(link: &LinkPlan) -> Manner {
+    Manner { keepalive: link.keepalive, warm: link.warm, marking: link.marking, mtu: link.mtu }
 }
 
 /// An IPv4 address in IPv6's clothes is an IPv4 address: the sockets of the two families are separate.

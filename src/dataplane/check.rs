@@ -95,6 +95,7 @@ fn once<T: Copy + Eq + Hash>(items: impl Iterator<Item = T>) -> Result<HashSet<T
 mod tests {
     use super::*;
     use crate::dataplane::{LinkPlan, SitePlan, SocketPlan};
+    use crate::tunnel::Marking;
 
     fn plan() -> Plan {
         let link = |id: u32| LinkPlan {
@@ -105,6 +106,8 @@ mod tests {
             endpoint: None,
             keepalive: None,
             warm: false,
+            marking: Marking::default(),
+            mtu: None,
         };
         Plan {
             sockets: vec![SocketPlan { id: SocketId(1), key: None, port: 0, device: None }],

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::dataplane::{Offload, OffloadState};
 use crate::identity::{PresharedKey, PrivateKey, PublicKey};
 use crate::net::Prefix;
+use crate::tunnel::Marking;
 
 /// Names a socket, chosen by the planner, stable over plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +81,11 @@ pub struct LinkPlan {
     /// Whether to send authenticated keepalives every 10 s of silence while a session exists, so that an idle
     /// link makes no needless handshake.
     pub warm: bool,
+    /// How its datagrams are marked for the routers outside (DSCP).
+    pub marking: Marking,
+    /// How long packets inside may be on this link, in octets, 68 to 65,535; `None` for as long as the device allows. An
+    /// IPv6 packet may always have 1,280.
+    pub mtu: Option<u16>,
 }
 
 /// An endpoint that was configured, as opposed to learnt.

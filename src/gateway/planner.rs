@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::bundle::{Link, Membership, NextHop, Policy, Uplink};
 use crate::dataplane::{Endpoint, LinkId, LinkPlan, Plan, SiteId, SitePlan, SocketId, SocketPlan};
 use crate::identity::{Name, PrivateKey};
+use crate::tunnel::Marking;
 
 /// Where NAT stands between an edge and its hub, this keeps its mapping: RFC 4787 asks for at least 120 s of
 /// patience, but home routers and LTE carriers have 30.
@@ -19,9 +20,15 @@ const KEEPALIVE: Duration = Duration::from_secs(25);
 pub struct Planner {
     sockets: BTreeMap<Name, SocketId>,
     sites: BTreeMap<Option<Name>, SiteId>,
+    marking: Marking,
 }
 
 impl Planner {
+    /// One whose links all mark their datagrams so.
+    pub fn marking(marking: Marking) -> Self {
+        Self { marking, ..Self::default() }
+    }
+
     /// The plan for a bundle's sections. Another `revision` than before sends links back to their configured
     /// endpoints.
     pub fn plan(
@@ -96,6 +103,8 @@ impl Planner {
             endpoint: finds_peer.map(|&address| Endpoint { address, revision }),
             keepalive: finds_peer.map(|_| KEEPALIVE),
             warm: true,
+            marking: self.marking,
+            mtu: None,
         }
     }
 }

@@ -117,7 +117,7 @@ pub async fn raise(
     netlink: Netlink,
     chosen: Chosen,
 ) -> Result<Gateway, GatewayError> {
-    let mut planner = Planner::default();
+    let mut planner = Planner::marking(settings.marking);
     let target = Target::of(chosen.bundle, &settings, &keys, &mut planner)?;
     preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
     let enforcer = Enforcer::new(&settings.device);

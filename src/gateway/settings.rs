@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::tunnel::Marking;
+
 /// The UDP and TCP port of metrics.
 pub const METRICS_PORT: u16 = 9587;
 
@@ -21,6 +23,8 @@ pub struct Settings {
     pub device: String,
     /// The MTU of that device, in octets.
     pub mtu: u32,
+    /// How its datagrams are marked.
+    pub marking: Marking,
     /// Where to serve metrics.
     pub metrics: Metrics,
 }

@@ -7,9 +7,8 @@
 //! ```
 
 use crate::tunnel::batch::Batch;
-use crate::tunnel::icmp::{self, Error};
 use crate::tunnel::segment::{Split, VnetHeader};
-use crate::tunnel::{Hop, Link, LinkSlot, Moment, Outcome, Priority, Reason, Shard, inner};
+use crate::tunnel::{Hop, Link, LinkSlot, Moment, Outcome, Priority, Reason, Shard, icmp, inner};
 
 /// A packet from the TUN device, or a train of them in one superpacket, on its way to a link.
 #[derive(Debug)]
@@ -18,26 +17,42 @@ pub struct Departure {
     slot: LinkSlot,
 }
 
+/// A packet that found no way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// What its sender is to be told, if anything.
+    told: Option<icmp::Error>,
+}
+
 impl Shard {
     /// Finds the way of what the TUN device gave: the first `length` octets of `room`, behind which there are 16 more.
     /// It leaves on the first link of its site that lives. When none does, it waits on the first whose peer's
     /// address is known, and all of them try.
     ///
+    /// What is longer than the link's own MTU is refused if its sender forbids routers to fragment it. Else it goes on
+    /// and is fragmented outside, as by the kernel's WireGuard.
+    ///
     /// # Errors
-    /// [`Reason`] by cause, which is counted.
+    /// [`Refused`] by cause, which is counted.
     pub fn depart(
         &mut self,
         header: &VnetHeader,
         (room, length): (&mut [u8], usize),
         moment: Moment,
         out: &mut Batch<Hop>,
-    ) -> Result<Departure, Reason> {
-        let found = self.carrier(room.get(..length).unwrap_or_default(), moment, out);
+    ) -> Result<Departure, Refused> {
+        let refused = |reason| Refused { reason, told: told(reason) };
+        let found = self.carrier(room.get(..length).unwrap_or_default(), moment, out).map_err(refused);
         let departure = found.and_then(|slot| {
-            let split = Split::new(header, room, length).map_err(|_| Reason::MalformedOutgoing)?;
-            Ok(Departure { split, slot })
+            let split = Split::new(header, room, length).map_err(|_| refused(Reason::MalformedOutgoing))?;
+            match self.mtu_exceeded(slot, room, split.stride()) {
+                Some(mtu) => Err(Refused { reason: Reason::TooBig, told: Some(icmp::Error::TooBig { mtu }) }),
+                None => Ok(Departure { split, slot }),
+            }
         });
-        departure.inspect_err(|reason| self.drops.count(*reason))
+        departure.inspect_err(|refused| self.drops.count(refused.reason))
     }
 
     /// Seals a departure's packets as long as `out` has room; whether any are left. `room` is that of [`Self::depart`].
@@ -70,14 +85,22 @@ impl Shard {
         self.drops.add(reason, u64::try_from(departure.split.remaining()).unwrap_or(u64::MAX));
     }
 
-    /// Tells the sender of a packet that could not be sent, within a rate. The answer goes into `packets`.
-    pub fn unreachable(&mut self, packet: &[u8], moment: Moment, packets: &mut Batch<Outcome>) {
-        if let Some(room) = packets.room()
-            && self.limits.allow_unreachable(moment.now)
-            && let Some(length) = icmp::answer(Error::HostUnreachable, packet, room)
+    /// Tells the sender of a packet why it was refused, within a rate. The answer goes into `packets`.
+    pub fn tell(&mut self, refused: Refused, packet: &[u8], moment: Moment, packets: &mut Batch<Outcome>) {
+        if let Some(error) = refused.told
+            && let Some(room) = packets.room()
+            && self.limits.allow_icmp(error, moment.now)
+            && let Some(length) = icmp::answer(error, packet, room)
         {
             packets.commit(length, Outcome::ToTun(LinkSlot(usize::MAX)));
         }
+    }
+
+    /// The MTU of a link, if a packet of `length` octets is longer and must stay in one piece.
+    fn mtu_exceeded(&self, slot: LinkSlot, packet: &[u8], length: usize) -> Option<u16> {
+        let mtu = self.link(slot)?.mtu()?;
+        let mtu = mtu.max(inner::least_mtu(packet)?);
+        (length > usize::from(mtu)).then_some(mtu)
     }
 
     fn carrier(&mut self, packet: &[u8], moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
@@ -100,4 +123,8 @@ impl Shard {
         }
         known.first().copied().ok_or(Reason::NoEndpoint)
     }
+}
+
+fn told(reason: Reason) -> Option<icmp::Error> {
+    matches!(reason, Reason::NoRoute | Reason::NoLink | Reason::NoEndpoint).then_some(icmp::Error::HostUnreachable)
 }

@@ -13,7 +13,7 @@ use crate::tunnel::batch::Batch;
 use crate::tunnel::inner::{self, Inner};
 use crate::tunnel::peer::Admission;
 use crate::tunnel::wire::{self, Message};
-use crate::tunnel::{Hop, Identity, Link, LinkSlot, Moment, Path, Priority, Reason, Shard, SocketSlot};
+use crate::tunnel::{Hop, Identity, Link, LinkSlot, Moment, Path, Priority, Reason, Shard, SocketSlot, tos};
 
 /// Where something that arrived goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,7 @@ impl Shard {
         let Some(length) = opened else { return Ok(Outcome::Consumed) };
         let inner = room.get(..length).and_then(inner::parse).ok_or(Reason::MalformedPacket)?;
         let outcome = self.judge(slot, &inner)?;
+        tos::decapsulate(room, arrival.tos)?;
         packets.commit(inner.length, outcome);
         Ok(outcome)
     }

@@ -81,6 +81,16 @@ fn has_ports(protocol: u8) -> bool {
     matches!(protocol, 6 | 17 | 33 | 132 | 136)
 }
 
+/// The least MTU in octets that every way of a packet must have, if it has to stay in one piece: IPv4 with "do not
+/// fragment" (RFC 791), and IPv6, which routers never fragment (RFC 8200, section 5). `None` for what may be fragmented.
+pub fn least_mtu(packet: &[u8]) -> Option<u16> {
+    const DO_NOT_FRAGMENT: u8 = 0x40;
+    match packet.first()? >> 4 {
+        4 => (packet.get(6)? & DO_NOT_FRAGMENT != 0).then_some(68),
+        _ => Some(1280),
+    }
+}
+
 /// Whether an address means this link alone: 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291, section 2.5.6).
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
@@ -152,6 +162,15 @@ pub(crate) mod tests {
             fragment[6] = 0x20;
         }
         assert_eq!(flow_hash(&fragments[0], 3), flow_hash(&fragments[1], 3), "the first has ports, the others do not");
+    }
+
+    #[test]
+    fn what_must_stay_in_one_piece_has_a_least_mtu() {
+        let mut v4 = packet("10.0.0.1", "10.0.0.2", 5);
+        assert_eq!(least_mtu(&v4), None);
+        v4[6] = 0x40;
+        assert_eq!(least_mtu(&v4), Some(68));
+        assert_eq!(least_mtu(&packet("fd00::1", "fd00::2", 5)), Some(1280));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use crate::tunnel::icmp;
+
 /// Handshake messages per second, over all sources, beyond which every sender must prove its address.
 pub const LOAD: u32 = 250;
 /// Sources that are remembered; beyond it, unknown ones count as beyond their allowance.
@@ -104,14 +106,15 @@ pub struct Limits {
     unproven: Sources,
     proven: Sources,
     cookies: Bucket,
-    /// ICMP messages into the TUN device.
+    /// ICMP messages into the TUN device, by what they say: a flood of one kind must not silence the other.
     unreachable: Bucket,
+    too_big: Bucket,
 }
 
 const COOKIE_COST: Duration = Duration::from_millis(2);
 const COOKIE_BURST: u32 = 100;
-const UNREACHABLE_COST: Duration = Duration::from_millis(10);
-const UNREACHABLE_BURST: u32 = 50;
+const ICMP_COST: Duration = Duration::from_millis(10);
+const ICMP_BURST: u32 = 50;
 
 impl Limits {
     /// Nothing counted yet.
@@ -122,7 +125,8 @@ impl Limits {
             unproven: Sources::new(now),
             proven: Sources::new(now),
             cookies: Bucket::full(COOKIE_COST, COOKIE_BURST, now),
-            unreachable: Bucket::full(UNREACHABLE_COST, UNREACHABLE_BURST, now),
+            unreachable: Bucket::full(ICMP_COST, ICMP_BURST, now),
+            too_big: Bucket::full(ICMP_COST, ICMP_BURST, now),
         }
     }
 
@@ -147,9 +151,13 @@ impl Limits {
         self.cookies.take(COOKIE_COST, COOKIE_BURST, now)
     }
 
-    /// Whether one more ICMP message may be written into the TUN device.
-    pub fn allow_unreachable(&mut self, now: Instant) -> bool {
-        self.unreachable.take(UNREACHABLE_COST, UNREACHABLE_BURST, now)
+    /// Whether one more ICMP message that says this may be written into the TUN device.
+    pub fn allow_icmp(&mut self, error: icmp::Error, now: Instant) -> bool {
+        let bucket = match error {
+            icmp::Error::HostUnreachable => &mut self.unreachable,
+            icmp::Error::TooBig { .. } => &mut self.too_big,
+        };
+        bucket.take(ICMP_COST, ICMP_BURST, now)
     }
 }
 

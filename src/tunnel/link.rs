@@ -23,7 +23,7 @@ use crate::tunnel::limits::INITIATION_SPACING;
 use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, Ticked};
 use crate::tunnel::queue::Queue;
 use crate::tunnel::sessions::REJECT_AFTER;
-use crate::tunnel::{Drops, LinkSlot, Mtus, Reason, SocketSlot, wire};
+use crate::tunnel::{Drops, LinkSlot, Marking, Mtus, Reason, SocketSlot, tos, wire};
 
 /// Authenticated keepalives on a warm link: an idle one would make a needless handshake after 15 s.
 const WARM: Duration = Duration::from_secs(10);
@@ -98,10 +98,21 @@ pub struct LinkConfig {
     pub key: PublicKey,
     /// The preshared key.
     pub preshared: Option<PresharedKey>,
+    /// What can change without a new session.
+    pub manner: Manner,
+}
+
+/// How a link behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
     /// WireGuard's persistent keepalive.
     pub keepalive: Option<Duration>,
     /// Whether to keep an idle session alive by a keepalive every 10 s.
     pub warm: bool,
+    /// How its datagrams are marked.
+    pub marking: Marking,
+    /// How long packets on it may be, in octets; `None` for as long as the device allows.
+    pub mtu: Option<u16>,
 }
 
 /// What has been counted and seen.
@@ -169,7 +180,7 @@ impl Link {
             attempt: None,
             pause: None,
             apart: None,
-            owed: config.keepalive.is_some(),
+            owed: config.manner.keepalive.is_some(),
             released: Vec::new(),
             random,
             config,
@@ -237,10 +248,14 @@ impl Link {
     }
 
     /// Changes what needs no new session. A persistent keepalive that is new is owed at once, as in Linux.
-    pub fn tune(&mut self, keepalive: Option<Duration>, warm: bool) {
-        self.owed |= keepalive.is_some() && self.config.keepalive.is_none();
-        self.config.keepalive = keepalive;
-        self.config.warm = warm;
+    pub fn tune(&mut self, manner: Manner) {
+        self.owed |= manner.keepalive.is_some() && self.config.manner.keepalive.is_none();
+        self.config.manner = manner;
+    }
+
+    /// How long packets on it may be, in octets; `None` for as long as the device allows.
+    pub fn mtu(&self) -> Option<u16> {
+        self.config.manner.mtu
     }
 
     #[cfg(test)]
@@ -420,7 +435,7 @@ impl Link {
 
     /// Whether the peer is to be reached even if nothing is sent.
     fn is_restless(&self) -> bool {
-        self.path.is_some() && (self.config.warm || self.config.keepalive.is_some())
+        self.path.is_some() && (self.config.manner.warm || self.config.manner.keepalive.is_some())
     }
 
     fn fresh(&self, id: u32) -> Engine {
@@ -537,8 +552,9 @@ impl Link {
     fn keep_alive(&mut self, turn: &mut Turn<'_>) {
         let silent = turn.now.saturating_duration_since(self.sent);
         let untouched = turn.now.saturating_duration_since(self.traversed);
-        let persistent = self.config.keepalive.is_some_and(|interval| untouched >= interval);
-        if !(self.owed || persistent || self.config.warm && silent >= WARM) {
+        let manner = self.config.manner;
+        let persistent = manner.keepalive.is_some_and(|interval| untouched >= interval);
+        if !(self.owed || persistent || manner.warm && silent >= WARM) {
             return;
         }
         self.owed = false;
@@ -564,10 +580,13 @@ impl Link {
 
     fn seal(&mut self, room: &mut [u8], length: usize, priority: Priority, turn: &mut Turn<'_>) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
+        let manner = self.config.manner;
         let engine = self.carrier_mut(turn.now).ok_or(Reason::NoSession)?;
-        let mtu = turn.mtus.of_packet(room.get(..length).unwrap_or_default());
+        let packet = room.get(..length).ok_or(Reason::Oversized)?;
+        let tos = manner.marking.data(tos::of(packet));
+        let mtu = shorter(turn.mtus.of_packet(packet), manner.mtu);
         let length = engine.seal(room, length, mtu, out, turn.now).map_err(|reason| self.heal(reason))?;
-        self.commit_as(length, priority, turn);
+        self.commit_as(length, priority, tos, turn);
         Ok(())
     }
 
@@ -584,14 +603,17 @@ impl Link {
         Ok(())
     }
 
+    /// Commits what the engine wrote by itself: an initiation, a response or a keepalive.
     fn commit(&mut self, length: usize, turn: &mut Turn<'_>) {
-        self.commit_as(length, Priority::Control, turn);
+        let marking = self.config.manner.marking;
+        let tos = if length == wire::OVERHEAD { marking.keepalive() } else { marking.handshake() };
+        self.commit_as(length, Priority::Control, tos, turn);
     }
 
-    fn commit_as(&mut self, length: usize, priority: Priority, turn: &mut Turn<'_>) {
+    fn commit_as(&mut self, length: usize, priority: Priority, tos: u8, turn: &mut Turn<'_>) {
         let Some(path) = self.path else { return };
         let train = self.apart.is_none_or(|until| until <= turn.now);
-        let hop = Hop { link: Some(self.slot), socket: self.config.socket, path, tos: 0, priority, train };
+        let hop = Hop { link: Some(self.slot), socket: self.config.socket, path, tos, priority, train };
         turn.out.commit(length, hop);
         self.stats.sent_packets += 1;
         self.stats.sent_bytes += u64::try_from(length).unwrap_or(0);
@@ -608,5 +630,13 @@ impl Link {
         if let Err(reason) = sent {
             turn.drops.count(reason);
         }
+    }
+}
+
+/// The shorter of two MTUs, of which the first is 0 for unknown.
+fn shorter(mtu: usize, other: Option<u16>) -> usize {
+    match other.map(usize::from) {
+        Some(other) if mtu == 0 || other < mtu => other,
+        _ => mtu,
     }
 }

@@ -34,8 +34,9 @@ pub mod wire;
 
 pub use backlog::{Backlog, Next};
 pub use batch::Batch;
+pub use egress::{Departure, Refused};
 pub use ingress::{Arrival, Outcome};
-pub use link::{Hop, Link, LinkConfig, LinkStats, Path, Priority, Turn};
+pub use link::{Hop, Link, LinkConfig, LinkStats, Manner, Path, Priority, Turn};
 pub use mtu::Mtus;
 pub use peer::Identity;
 pub use reason::{Drops, Reason};

@@ -29,6 +29,8 @@ reasons! {
     NoRoute = "no_route",
     /// From the TUN device: the destination's site has no link.
     NoLink = "no_link",
+    /// From the TUN device: longer than its link carries, and not to be fragmented. The sender was told by ICMP.
+    TooBig = "too_big",
     /// No address of the peer is known.
     NoEndpoint = "no_endpoint",
     /// The oldest of too many packets that waited for a session.
@@ -84,13 +86,6 @@ reasons! {
     Unclaimed = "unclaimed",
     /// The protocol's engine failed; the peer was made anew.
     Panicked = "panicked",
-}
-
-impl Reason {
-    /// Whether the sender of a packet from the TUN device is told by ICMP that the host is unreachable.
-    pub fn is_unreachable(self) -> bool {
-        matches!(self, Self::NoRoute | Self::NoLink | Self::NoEndpoint)
-    }
 }
 
 /// How many went no further, by reason.

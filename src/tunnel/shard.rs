@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
 use crate::tunnel::limits::Limits;
-use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Mtus, Priority, Reason, Routes, Turn};
+use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Priority, Reason, Routes, Turn};
 
 /// A link's place in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,10 +169,10 @@ impl Shard {
         }
     }
 
-    /// Changes a link's keepalives.
-    pub fn tune(&mut self, slot: LinkSlot, keepalive: Option<Duration>, warm: bool) {
+    /// Changes how a link behaves.
+    pub fn tune(&mut self, slot: LinkSlot, manner: Manner) {
         if let Some(link) = self.link_mut(slot) {
-            link.tune(keepalive, warm);
+            link.tune(manner);
         }
     }
 

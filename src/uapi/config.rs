@@ -11,6 +11,7 @@ use super::change::{AllowedChange, Change, PeerChange};
 use crate::dataplane::{Endpoint, LinkId, LinkPlan, Plan, SiteId, SitePlan, SocketId, SocketPlan};
 use crate::identity::{PresharedKey, PrivateKey, PublicKey};
 use crate::net::Prefix;
+use crate::tunnel::Marking;
 
 /// The one socket that all links of an interface share.
 pub const SOCKET: SocketId = SocketId(0);
@@ -23,6 +24,8 @@ pub struct Config {
     public: Option<PublicKey>,
     port: u16,
     mark: u32,
+    /// How datagrams are marked for routers; the configuration protocol does not know it.
+    marking: Marking,
     /// By number, thus in the order of their coming.
     peers: BTreeMap<u32, Peer>,
     numbers: BTreeMap<PublicKey, u32>,
@@ -48,6 +51,11 @@ pub struct Peer {
 }
 
 impl Config {
+    /// Configured as nothing yet, with this marking for good.
+    pub fn marked(marking: Marking) -> Self {
+        Self { marking, ..Self::default() }
+    }
+
     /// The private key.
     pub fn key(&self) -> Option<&PrivateKey> {
         self.key.as_ref()
@@ -159,7 +167,7 @@ impl Config {
         Plan {
             sockets: vec![SocketPlan { id: SOCKET, key: self.key.clone(), port: self.port, device: None }],
             sites: self.peers.keys().map(|number| site(*number)).collect(),
-            links: self.peers.iter().map(|(number, peer)| peer.link(*number)).collect(),
+            links: self.peers.iter().map(|(number, peer)| peer.link(*number, self.marking)).collect(),
             routes: self.allowed.iter().map(|(prefix, number)| (*prefix, SiteId(*number))).collect(),
             mark: self.mark,
         }
@@ -171,7 +179,7 @@ fn site(number: u32) -> SitePlan {
 }
 
 impl Peer {
-    fn link(&self, number: u32) -> LinkPlan {
+    fn link(&self, number: u32, marking: Marking) -> LinkPlan {
         LinkPlan {
             id: LinkId(number),
             socket: SOCKET,
@@ -181,6 +189,8 @@ impl Peer {
             keepalive: (self.keepalive > 0).then(|| Duration::from_secs(self.keepalive.into())),
             // A plain WireGuard interface is silent when it has nothing to say.
             warm: false,
+            marking,
+            mtu: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::text;
 use crate::dataplane::{ApplyError, Dataplane, End, Stopped};
 use crate::sys::udp::BindError;
+use crate::tunnel::Marking;
 
 /// A running data plane with the configuration that it was given last.
 #[derive(Debug)]
@@ -19,12 +20,13 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Configures `plane` as nothing yet: no key, no peer, a port that the kernel chooses.
+    /// Configures `plane` as nothing yet: no key, no peer, a port that the kernel chooses. Datagrams will be marked by
+    /// `marking`.
     ///
     /// # Errors
     /// The data plane's, when it cannot have a socket.
-    pub fn new(plane: Dataplane) -> Result<Self, ApplyError> {
-        let config = Config::default();
+    pub fn new(plane: Dataplane, marking: Marking) -> Result<Self, ApplyError> {
+        let config = Config::marked(marking);
         plane.apply(config.plan())?;
         Ok(Self { config, plane })
     }

@@ -18,6 +18,7 @@ use turnpike::identity::PrivateKey;
 use turnpike::lab::guard::{Namespace, veth, wait_until};
 use turnpike::net::Prefix;
 use turnpike::sys::tun::Tun;
+use turnpike::tunnel::Marking;
 
 /// The one socket and link of each side.
 pub const SOCKET: SocketId = SocketId(1);
@@ -57,6 +58,8 @@ pub fn plan(own: &PrivateKey, peer: &PrivateKey, to: Option<Endpoint>, owned: &[
         endpoint: to,
         keepalive: None,
         warm: false,
+        marking: Marking::default(),
+        mtu: None,
     };
     Plan {
         sockets: vec![SocketPlan { id: SOCKET, key: Some(own.clone()), port: 51820, device: None }],

@@ -2,7 +2,9 @@
 
 mod carry;
 mod change;
+mod headers;
 mod hostile;
 mod lab;
 mod mtu;
 mod offload;
+mod outside;

@@ -1,6 +1,8 @@
 //! Datagrams are padded no further than a packet may be long: by the device's MTU, or by that of its route.
 
 use turnpike::lab::guard::{Namespace, skip, wait_until};
+use turnpike::sys::mtu::{Facts, MtuWatch};
+use turnpike::sys::tun::Tun;
 
 use crate::lab::{Pair, SOON, Side};
 
@@ -94,4 +96,53 @@ fn a_device_that_was_moved_is_followed() {
     elsewhere.ip(&format!("link set tp0 netns {}", home.path().display())).expect("moved back");
     home.address("tp0", "10.50.0.1/24").expect("an address");
     becomes(1360, home, "the route is gone, the device's MTU is not");
+}
+
+#[test]
+fn the_kernel_tells_the_routes_of_one_device_that_have_an_mtu() {
+    if skip("the_kernel_tells_the_routes_of_one_device_that_have_an_mtu") {
+        return;
+    }
+    let at = Namespace::new("routes").expect("root");
+    let [tun, _other] = ["tp0", "tp1"].map(|name| at.enter(|| Tun::create(name)).expect("root").expect("a device"));
+    at.address("tp0", "10.50.0.1/24").expect("an address");
+    at.address("tp1", "10.51.0.1/24").expect("an address");
+    at.ip("link set tp0 mtu 1400").expect("an MTU");
+    let checked = at.enter(|| {
+        let mut watch = MtuWatch::open().expect("netlink");
+        let look = |watch: &mut MtuWatch| watch.look(&tun.name().expect("a name")).expect("the device");
+        assert_eq!(look(&mut watch), Facts { mtu: 1400, routes: vec![] });
+        assert!(!watch.drain().expect("events"), "all happened before");
+        at.ip("route add 10.60.0.0/16 dev tp0").expect("a route");
+        at.ip("route add 10.61.0.0/16 dev tp1 mtu 1000").expect("a route");
+        assert!(!watch.drain().expect("events"), "nothing that changes anything");
+        for words in [
+            "route add 10.0.0.0/8 dev tp0 mtu 1300",
+            "route add 10.1.0.0/16 dev tp0 table 200 mtu lock 1200",
+            "route add 10.62.0.0/16 mtu 1100 nexthop dev tp1 nexthop dev tp0",
+            "route add unreachable 10.63.0.0/16",
+            "-6 route add fd60::/64 dev tp0 mtu 1280",
+            "-6 route add fd61::/64 dev tp0",
+        ] {
+            at.ip(words).expect("a route");
+        }
+        assert!(watch.drain().expect("events"));
+        let route = |text: &str, mtu| (text.parse().expect("a prefix"), mtu);
+        let mut expected = vec![
+            route("10.0.0.0/8", Some(1300)),
+            route("10.1.0.0/16", Some(1200)),
+            route("10.50.0.0/24", None),
+            route("10.60.0.0/16", None),
+            route("10.62.0.0/16", Some(1100)),
+            route("fd60::/64", Some(1280)),
+        ];
+        expected.sort_unstable();
+        assert_eq!(look(&mut watch), Facts { mtu: 1400, routes: expected });
+        at.ip("route del 10.60.0.0/16").expect("gone");
+        assert!(watch.drain().expect("events"), "now it matters");
+        at.ip("link set tp0 mtu 1399").expect("an MTU");
+        assert!(watch.drain().expect("events"));
+        assert!(watch.look("tp9").is_err(), "no such device");
+    });
+    checked.expect("the namespace");
 }

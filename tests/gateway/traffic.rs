@@ -1,8 +1,8 @@
 //! What passes under policy and what does not, and how it is told.
 
-use turnpike::lab::guard::skip;
+use turnpike::lab::guard::{skip, wait_until};
 
-use crate::place::{BENEFITS4, CLAIMS4, CLAIMS6, Place, is};
+use crate::place::{BENEFITS4, CLAIMS4, CLAIMS6, PATIENCE, Place, is};
 use crate::talk::{echo, fetch, open, reaches};
 
 #[test]
@@ -77,4 +77,33 @@ fn a_source_that_stands_elsewhere_is_spoofed_and_counted() {
     assert!(spoofed.packets > 0, "{spoofed:?}");
     place.benefits.ip("route del 100.70.1.0/24").expect("the route goes");
     open(&place.benefits, CLAIMS4, 443);
+}
+
+#[test]
+fn fragments_pass_under_policy_and_ecn_as_well() {
+    if skip("fragments_pass_under_policy_and_ecn_as_well") {
+        return;
+    }
+    let place = Place::new();
+    let _running = place.up();
+    let ping = |to: &str, words: &[&str]| {
+        let all: Vec<&str> = ["-n", "-c", "1", "-W", "2"].iter().chain(words).chain([&to]).copied().collect();
+        place.benefits.run("ping", all)
+    };
+    for to in [CLAIMS4, CLAIMS6] {
+        assert!(wait_until(PATIENCE, || ping(to, &[]).is_ok()), "canary: {to} answers");
+        for size in ["1500", "4000", "20000"] {
+            // The first may be lost: routers do not fragment IPv6, but tell its sender how long a packet may be.
+            let passes = wait_until(PATIENCE, || ping(to, &["-s", size]).is_ok());
+            assert!(passes, "{size} octets to {to}: {:?}", ping(to, &["-s", size]));
+        }
+    }
+    let rules = "table inet t { chain c { type filter hook prerouting priority -300;
+        udp dport 51820 ip ecn set ce; iifname turnpike0 ip ecn ce counter; }; }";
+    place.hub.run("nft", [rules]).expect("congestion before the hub");
+    let ect = ping(CLAIMS4, &["-Q", "2"]);
+    assert!(ect.is_ok(), "{ect:?}");
+    assert!(ping(CLAIMS4, &["-Q", "0"]).is_err(), "dropped by the hub");
+    let dropped = place.status("hub-a").drops.into_iter().find(|drop| drop.reason == "congested");
+    assert!(dropped.is_some_and(|drop| drop.packets > 0));
 }

@@ -66,10 +66,7 @@ impl Worker {
         let departure = self.shard.depart(&next.header, (&mut *room, next.length), moment, &mut self.out);
         let mut departure = match departure {
             Ok(departure) => departure,
-            Err(reason) if reason.is_unreachable() => {
-                return self.shard.unreachable(&room[..next.length], moment, &mut self.packets);
-            }
-            Err(_) => return,
+            Err(refused) => return self.shard.tell(refused, &room[..next.length], moment, &mut self.packets),
         };
         if next.signal && !marked {
             self.shard.shed(&mut departure, room);

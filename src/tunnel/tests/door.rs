@@ -108,6 +108,7 @@ fn rubbish_is_dropped_by_cause() {
     let datagram = |octets: Vec<u8>| Datagram {
         from: SocketAddr::from(([203, 0, 113, 1], 1)),
         to: SocketAddr::from(([203, 0, 113, 2], 1)),
+        tos: 0,
         octets,
     };
     let typed = |kind: u8, length: usize| {

@@ -1,6 +1,7 @@
 //! Stories of two and more endpoints that exchange datagrams through memory.
 
 mod door;
+mod outside;
 mod owner;
 mod roaming;
 mod sessions;

@@ -258,7 +258,6 @@ fn what_cannot_be_sent_is_dropped_by_cause_and_its_sender_told() {
         assert_eq!(world.send(0, &packet), Err(reason));
         assert_eq!(world.drops(0, reason), before + 1);
     }
-    assert!(Reason::NoRoute.is_unreachable() && !Reason::LinkLocal.is_unreachable());
     assert!(world.take(0).is_empty());
 }
 

@@ -11,8 +11,8 @@ use super::identity::{PresharedKey, PrivateKey};
 use super::net::Prefix;
 use super::tunnel::segment::VnetHeader;
 use super::tunnel::{
-    Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Moment, Mtus, Outcome, Path, Reason, Routes, Shard,
-    Site, SiteSlot, SocketSlot,
+    Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Manner, Moment, Mtus, Outcome, Path, Reason,
+    Routes, Shard, Site, SiteSlot, SocketSlot,
 };
 
 /// How often endpoints are ticked.
@@ -24,6 +24,7 @@ pub const SOCKET: SocketSlot = SocketSlot(0);
 pub struct Datagram {
     pub from: SocketAddr,
     pub to: SocketAddr,
+    pub tos: u8,
     pub octets: Vec<u8>,
 }
 
@@ -93,8 +94,7 @@ impl World {
             identity: Arc::clone(&end.identity),
             key,
             preshared: wish.preshared.and_then(|octet| PresharedKey::from_octets([octet; 32])),
-            keepalive: wish.keepalive,
-            warm: wish.warm,
+            manner: Manner { keepalive: wish.keepalive, warm: wish.warm, ..Manner::default() },
         };
         let slot = end.shard.add(config, self.moment.now).expect("room");
         end.shard.place(slot, address);
@@ -108,8 +108,10 @@ impl World {
         room.resize(packet.len() + 16, 0xff);
         let end = &mut self.ends[end];
         let room = room.as_mut_slice();
-        let mut departure =
-            end.shard.depart(&VnetHeader::NONE, (&mut *room, packet.len()), self.moment, &mut end.out)?;
+        let mut departure = end
+            .shard
+            .depart(&VnetHeader::NONE, (&mut *room, packet.len()), self.moment, &mut end.out)
+            .map_err(|refused| refused.reason)?;
         assert!(!end.shard.forward(&mut departure, room, self.moment, &mut end.out), "room for one packet");
         Ok(())
     }
@@ -132,8 +134,11 @@ impl World {
         let since = self.elapsed();
         let end = &mut self.ends[end];
         let from = end.address;
-        let sent: Vec<_> =
-            end.out.iter().map(|(hop, octets)| Datagram { from, to: hop.path.to, octets: octets.to_vec() }).collect();
+        let sent: Vec<_> = end
+            .out
+            .iter()
+            .map(|(hop, octets)| Datagram { from, to: hop.path.to, tos: hop.tos, octets: octets.to_vec() })
+            .collect();
         end.out.clear();
         self.log.extend(sent.iter().map(|datagram| (since, datagram.clone())));
         sent
@@ -143,7 +148,7 @@ impl World {
     pub fn give(&mut self, end: usize, datagram: &Datagram) -> Result<Outcome, Reason> {
         let end = &mut self.ends[end];
         let via = Path { to: datagram.from, source: Some(datagram.to.ip()) };
-        let arrival = Arrival { socket: SOCKET, via, tos: 0, datagram: &datagram.octets };
+        let arrival = Arrival { socket: SOCKET, via, tos: datagram.tos, datagram: &datagram.octets };
         let outcome = end.shard.ingress(arrival, self.moment, &mut end.packets, &mut end.out);
         for (outcome, packet) in end.packets.iter() {
             match outcome {
