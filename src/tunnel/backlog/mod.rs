@@ -21,8 +21,8 @@ use codel::Codel;
 
 /// Packets or superpackets that wait at most.
 pub const PACKETS: usize = 128;
-/// Octets that wait at most: 8 ms at 1 Gbit/s.
-const OCTETS: usize = 1 << 20;
+/// Octets that wait at most. Long before, flows are told to slow down: whoever loses 64 KiB at once recovers badly.
+const OCTETS: usize = 4 << 20;
 /// Flows are told apart by so many values of a hash.
 const FLOWS: usize = 256;
 /// What a flow may send before it is another's turn, in octets.
@@ -312,8 +312,8 @@ mod tests {
     fn the_longest_flow_loses_its_oldest_when_the_limits_are_reached() {
         let (mut backlog, now) = backlog();
         push(&mut backlog, 2, 64, now);
-        let dropped: u64 = (0..40).map(|_| push(&mut backlog, 1, 60_000, now)).sum();
-        assert_eq!(dropped, 40 - 17, "17 x 60,020 and 84 are within 1 MiB");
+        let dropped: u64 = (0..100).map(|_| push(&mut backlog, 1, 60_000, now)).sum();
+        assert_eq!(dropped, 100 - 69, "69 x 60,020 and 84 are within 4 MiB");
         assert_eq!(pop(&mut backlog, now).map(|(flow, _)| flow), Some(2), "the short one is safe");
         let (mut backlog, now) = self::backlog();
         let dropped: u64 = (0..300).map(|_| push(&mut backlog, 1, 64, now)).sum();
