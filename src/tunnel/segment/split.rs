@@ -7,8 +7,9 @@
 //!  packet 2                             | … [headers  payload 2]
 //! ```
 //!
-//! Each packet's headers are written directly before its payload, so that no payload moves. The user may fill up to
-//! [`SPARE`] octets behind a packet before it seals it: they are put back when the next one is asked for.
+//! Each packet's headers are copied from those of the packet before to directly before its payload, so that no payload
+//! moves. The user may fill up to [`SPARE`] octets behind a packet before it seals it: they are put back when the
+//! next one is asked for.
 //!
 //! What is written anew follows `tcp_gso_segment` and `__udp_gso_segment` (`net/ipv4/tcp_offload.c`,
 //! `net/ipv4/udp_offload.c`), as the kernel itself would have split: lengths, the IPv4 identification counting up,
@@ -22,9 +23,6 @@ use super::vnet::{Gso, VnetHeader};
 
 /// Octets behind each packet that the user may overwrite, and that the room must have behind the whole.
 pub const SPARE: usize = 16;
-
-/// The longest headers that are split, in octets: IPv4 and TCP have at most 120, IPv6 extension headers may be more.
-const LONGEST_HEADER: usize = 256;
 
 /// Why a packet cannot be split as its header asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +39,7 @@ pub enum Malformed {
     /// The checksum lies outside the packet, or not where its protocol has it.
     #[error("the checksum is not where it should be")]
     Checksum,
-    /// No IP packet, or its headers are cut short or too long.
+    /// No IP packet, or its headers are cut short.
     #[error("unreadable headers")]
     Header,
     /// A length that a header states is not the packet's.
@@ -57,16 +55,9 @@ pub enum Malformed {
 
 /// The packets of one read that were not taken yet.
 #[derive(Debug)]
-pub struct Split {
-    packets: Packets,
-    /// What stood behind the packet that was taken last, and where.
-    saved: [u8; SPARE],
-    saved_at: Option<usize>,
-}
+pub struct Split(Packets);
 
 #[derive(Debug)]
-// As large as its larger variant on the worker's stack: a box would be an allocation per packet.
-#[allow(clippy::large_enum_variant)]
 enum Packets {
     Whole(Option<usize>),
     Segments(Segments),
@@ -78,6 +69,7 @@ impl Split {
     ///
     /// # Errors
     /// The packet cannot be what its header says.
+    #[inline]
     pub fn new(header: &VnetHeader, room: &mut [u8], length: usize) -> Result<Self, Malformed> {
         if length > usize::from(u16::MAX) || room.len() < length + SPARE {
             return Err(Malformed::Room);
@@ -90,12 +82,12 @@ impl Split {
             }
             gso @ (Gso::Tcp4 | Gso::Tcp6 | Gso::Udp) => Packets::Segments(Segments::new(gso, header, packet)?),
         };
-        Ok(Self { packets, saved: [0; SPARE], saved_at: None })
+        Ok(Self(packets))
     }
 
     /// How many packets are still to be taken.
     pub fn remaining(&self) -> usize {
-        match &self.packets {
+        match &self.0 {
             Packets::Whole(length) => usize::from(length.is_some()),
             Packets::Segments(segments) => segments.left,
         }
@@ -104,27 +96,20 @@ impl Split {
     /// The length in octets of the next packet, and of each that follows but the last, which may be shorter.
     /// 0 when none is left.
     pub fn stride(&self) -> usize {
-        match &self.packets {
+        match &self.0 {
             Packets::Whole(length) => length.unwrap_or(0),
             Packets::Segments(segments) => segments.stride(),
         }
     }
 
-    /// Makes the next packet: where it lies in `room`, which is the same as before. Up to [`SPARE`] octets behind it may
-    /// be overwritten. `None` when none is left.
+    /// Makes the next packet: where it lies in `room`, which holds what it held before. Only the [`SPARE`] octets behind
+    /// the packet may be overwritten. `None` when none is left.
     #[inline]
     pub fn next(&mut self, room: &mut [u8]) -> Option<Range<usize>> {
-        let segments = match &mut self.packets {
-            Packets::Whole(length) => return length.take().map(|length| 0..length),
-            Packets::Segments(segments) => segments,
-        };
-        if let Some(at) = self.saved_at.take() {
-            room.get_mut(at..at + SPARE)?.copy_from_slice(&self.saved);
+        match &mut self.0 {
+            Packets::Whole(length) => length.take().map(|length| 0..length),
+            Packets::Segments(segments) => segments.next(room),
         }
-        let packet = segments.next(room)?;
-        self.saved = *room.get(packet.end..)?.first_chunk()?;
-        self.saved_at = Some(packet.end);
-        Some(packet)
     }
 }
 
@@ -145,12 +130,11 @@ fn nonzero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
-/// A superpacket: its headers with all that differs from packet to packet set to 0, and what differs.
+/// A superpacket: what its packets have in common, and what differs.
 #[derive(Debug)]
 struct Segments {
-    template: [u8; LONGEST_HEADER],
     headers: Headers,
-    /// The sums of the template's IPv4 header, and of its transport and pseudo header without the length.
+    /// The sum of what is the same in every IPv4 header, and in every transport and pseudo header.
     network: Sum,
     transport: Sum,
     /// The next packet's payload begins here, and the last one's ends there.
@@ -162,6 +146,8 @@ struct Segments {
     identification: u16,
     sequence: u32,
     flags: u8,
+    /// What stood behind the packet that was taken last: at `at`.
+    saved: [u8; SPARE],
 }
 
 const FIN: u8 = 0x01;
@@ -184,18 +170,14 @@ impl Segments {
             return Err(Malformed::SegmentSize);
         }
         let base = pseudo_sum(headers, header, packet)?;
-        let mut template = [0; LONGEST_HEADER];
-        let kept = template.get_mut(..headers.end).ok_or(Malformed::Header)?;
-        kept.copy_from_slice(&packet[..headers.end]);
-        let (network, transport) = kept.split_at_mut(headers.transport);
-        let identification = blank_network(headers.v4, network);
-        let (sequence, flags) = blank_transport(headers.tcp, transport);
+        let (network, transport) = packet[..headers.end].split_at(headers.transport);
+        let (identification, network) = if headers.v4 { common_v4(network) } else { (0, Sum::default()) };
+        let (sequence, flags, transport) = if headers.tcp { common_tcp(transport) } else { common_udp(transport) };
         let (payload, size) = (packet.len() - headers.end, usize::from(header.gso_size));
         Ok(Self {
-            network: if headers.v4 { Sum::of(network) } else { Sum::default() },
-            transport: Sum::of(transport) + base,
-            template,
             headers,
+            network,
+            transport: transport + base,
             at: headers.end,
             end: packet.len(),
             size,
@@ -205,6 +187,7 @@ impl Segments {
             identification,
             sequence,
             flags,
+            saved: [0; SPARE],
         })
     }
 
@@ -217,8 +200,13 @@ impl Segments {
         let left = self.left.checked_sub(1)?;
         let start = self.at - self.headers.end;
         let end = self.end.min(self.at + self.size);
-        let packet = room.get_mut(start..end)?;
-        self.write(packet, left == 0)?;
+        if !self.first {
+            room.get_mut(self.at..self.at + SPARE)?.copy_from_slice(&self.saved);
+            // The packet before was as long as any: it began `size` octets before this one.
+            room.get_mut(start - self.size..self.at)?.copy_within(..self.headers.end, self.size);
+        }
+        self.write(room.get_mut(start..end)?, left == 0)?;
+        self.saved = *room.get(end..)?.first_chunk()?;
         self.left = left;
         self.at = end;
         self.first = false;
@@ -227,11 +215,10 @@ impl Segments {
         Some(start..end)
     }
 
-    /// Writes the headers of a packet whose payload is there already.
+    /// Writes what differs into the headers of a packet.
     #[inline]
     fn write(&self, packet: &mut [u8], last: bool) -> Option<()> {
         let (header, payload) = packet.split_at_mut_checked(self.headers.end)?;
-        header.copy_from_slice(self.template.get(..self.headers.end)?);
         let (network, transport) = header.split_at_mut_checked(self.headers.transport)?;
         let (total, length) = (self.headers.end + payload.len(), transport.len() + payload.len());
         let sum = self.transport + Sum::word(low_word(length)) + Sum::of(payload);
@@ -289,28 +276,20 @@ fn pseudo_sum(headers: Headers, header: &VnetHeader, packet: &[u8]) -> Result<Su
     Ok(Sum::word(u16::from_be_bytes(*field)) + Sum::word(!low_word(packet.len() - headers.transport)))
 }
 
-/// Sets to 0 what differs from packet to packet: the lengths, the checksum, the identification, which is returned.
-fn blank_network(v4: bool, header: &mut [u8]) -> u16 {
-    if !v4 {
-        header[4..6].fill(0);
-        return 0;
-    }
+/// The identification, and the sum of all but it, the length and the checksum.
+fn common_v4(header: &[u8]) -> (u16, Sum) {
     let identification = u16::from_be_bytes([header[4], header[5]]);
-    header[2..6].fill(0);
-    header[10..12].fill(0);
-    identification
+    (identification, Sum::of(&header[..2]) + Sum::of(&header[6..10]) + Sum::of(&header[12..]))
 }
 
-/// Likewise of the transport header: TCP's sequence number and flags are returned.
-fn blank_transport(tcp: bool, header: &mut [u8]) -> (u32, u8) {
-    if !tcp {
-        header[4..8].fill(0);
-        return (0, 0);
-    }
+/// The sequence number and the flags, and the sum of all but them and the checksum.
+fn common_tcp(header: &[u8]) -> (u32, u8, Sum) {
     let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    let flags = header[13];
-    header[4..8].fill(0);
-    header[13] = 0;
-    header[16..18].fill(0);
-    (sequence, flags)
+    let rest = Sum::of(&header[8..12]) + Sum::of(&[header[12], 0]) + Sum::of(&header[14..16]);
+    (sequence, header[13], Sum::of(&header[..4]) + rest + Sum::of(&header[18..]))
+}
+
+/// The sum of the ports. The length and the checksum differ.
+fn common_udp(header: &[u8]) -> (u32, u8, Sum) {
+    (0, 0, Sum::of(&header[..4]))
 }

@@ -199,7 +199,7 @@ prop_compose! {
         (identification, sequence, flags) in any::<(u16, u32, u8)>(),
         (network_options, tcp_options) in (vec(any::<u8>(), 0..=10), vec(any::<u8>(), 0..=10)),
         (hop_by_hop, destination) in (0_usize..4, 0_usize..4),
-        payload in prop_oneof![vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..20_000)],
+        payload in prop_oneof![vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..4000)],
     ) -> Packet {
         let mut packet = Packet::new(v4, tcp, flow, payload);
         if v4 {

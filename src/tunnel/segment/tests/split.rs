@@ -86,13 +86,45 @@ fn what_cannot_be_split_is_refused() {
     assert_eq!(refused(|_, octets| octets[32] = 0x40), Some(Malformed::Header), "a TCP header of 16 octets");
     assert_eq!(refused(|_, octets| octets[0] = 0x44), Some(Malformed::Header), "an IPv4 header of 16 octets");
     assert_eq!(refused(|_, octets| octets[0] = 0x55), Some(Malformed::Header), "version 5");
-    assert_eq!(refused(|_, octets| octets[3] ^= 1), Some(Malformed::Length));
+    assert_eq!(refused(|_, octets| octets[3] += 1), Some(Malformed::Length), "cut short");
+    assert_eq!(refused(|_, octets| octets[3] -= 1), Some(Malformed::Length), "with more behind it");
     assert_eq!(refused(|_, octets| octets.truncate(30)), Some(Malformed::Length));
     assert_eq!(refused(|_, octets| octets.clear()), Some(Malformed::Header));
-    let udp = Packet::new(true, false, 1, payload(3000));
-    let mut octets = udp.unfinished();
-    octets[25] ^= 1;
-    assert_eq!(split(&udp.vnet(1000), &octets), Err(Malformed::Length));
+}
+
+#[test]
+fn lengths_of_udp_and_ipv6_must_be_the_packets_own() {
+    for (v4, at) in [(true, 25), (false, 45), (false, 5)] {
+        let udp = Packet::new(v4, false, 1, payload(3000));
+        for step in [1, -1] {
+            let mut octets = udp.unfinished();
+            octets[at] = octets[at].wrapping_add_signed(step);
+            assert_eq!(split(&udp.vnet(1000), &octets), Err(Malformed::Length), "octet {at} by {step}");
+        }
+    }
+}
+
+#[test]
+fn a_tcp_header_ends_within_the_packet() {
+    let packet = Packet::new(true, true, 1, payload(39));
+    let mut octets = packet.unfinished();
+    octets[32] = 0xe0;
+    assert!(split(&packet.vnet(10), &octets).is_ok(), "56 of 59 octets");
+    octets[32] = 0xf0;
+    assert_eq!(split(&packet.vnet(10), &octets), Err(Malformed::Header));
+}
+
+#[test]
+fn the_kind_must_be_the_packets_own() {
+    let kinds = [(true, true, Gso::Tcp4), (false, true, Gso::Tcp6), (true, false, Gso::Udp), (false, false, Gso::Udp)];
+    for (v4, tcp, own) in kinds {
+        let packet = Packet::new(v4, tcp, 1, payload(3000));
+        for gso in [Gso::Tcp4, Gso::Tcp6, Gso::Udp] {
+            let header = VnetHeader { gso_type: gso.octet(), ..packet.vnet(1000) };
+            let expected = if gso == own { Ok(3) } else { Err(Malformed::Kind) };
+            assert_eq!(split(&header, &packet.unfinished()).map(|packets| packets.len()), expected);
+        }
+    }
 }
 
 #[test]
@@ -121,15 +153,17 @@ fn a_packet_needs_the_room_behind_it() {
 }
 
 #[test]
-fn fragments_and_endless_headers_of_ipv6_are_refused() {
+fn fragments_of_ipv6_are_refused_and_long_headers_are_not() {
     let mut packet = Packet::new(false, true, 1, payload(3000));
     packet.ipv6().1.fragment = Some(Ipv6FragmentHeader::new(ip_number::TCP, 0_u16.try_into().expect("0"), true, 7));
     assert_eq!(split(&packet.vnet(1000), &packet.unfinished()), Err(Malformed::Fragment));
     let mut packet = Packet::new(false, true, 1, payload(3000));
-    extend(&mut packet, 10, 10);
-    assert_eq!(split(&packet.vnet(1000), &packet.unfinished()).map(|packets| packets.len()), Ok(3));
-    extend(&mut packet, 20, 10);
-    assert_eq!(split(&packet.vnet(1000), &packet.unfinished()), Err(Malformed::Header));
+    extend(&mut packet, 32, 32);
+    assert_eq!(split(&packet.vnet(1000), &packet.unfinished()), Ok(packet.segments(1000)));
+    let (header, mut octets) = (packet.vnet(1000), packet.unfinished());
+    octets.truncate(300);
+    octets[4..6].copy_from_slice(&260_u16.to_be_bytes());
+    assert_eq!(split(&header, &octets), Err(Malformed::Header), "they end nowhere");
 }
 
 #[test]
