@@ -22,7 +22,7 @@ impl Sum {
         let (words, rest) = octets.as_chunks::<8>();
         let (blocks, words) = words.as_chunks::<LANES>();
         let sum = if blocks.is_empty() { Self(0) } else { sum_of_blocks(blocks) };
-        words.iter().fold(sum, |sum, word| sum + Self::of_word(u64::from_ne_bytes(*word))) + sum_of_rest(rest)
+        sum + sum_of_words(words) + sum_of_rest(rest)
     }
 
     /// The sum of one number, as it stands in a packet.
@@ -57,10 +57,6 @@ impl Sum {
     #[inline]
     pub fn is_valid(self) -> bool {
         self.fold() == 0xffff
-    }
-
-    fn of_word(word: u64) -> Self {
-        Self((word >> 32) + (word & 0xffff_ffff))
     }
 }
 
@@ -109,7 +105,18 @@ fn sum_of_blocks(blocks: &[[[u8; 8]; LANES]]) -> Sum {
     Sum(upper) + Sum(whole.wrapping_sub(upper << 32))
 }
 
+/// Of few words: no carry out of 64 bits before 2^31 of them.
+#[inline]
+fn sum_of_words(words: &[[u8; 8]]) -> Sum {
+    let halves = words.iter().map(|word| {
+        let word = u64::from_ne_bytes(*word);
+        (word >> 32) + (word & 0xffff_ffff)
+    });
+    Sum(halves.sum())
+}
+
 /// Of fewer than eight octets.
+#[inline]
 fn sum_of_rest(rest: &[u8]) -> Sum {
     let (fours, rest) = rest.as_chunks::<4>();
     let (twos, rest) = rest.as_chunks::<2>();

@@ -114,9 +114,9 @@ impl Coalescer {
                     }
                     return self.append(record, position);
                 }
-                Join::Refused { corrupt } => {
+                Join::Refused => {
                     self.close(table.take(slot));
-                    segment.begins() && !corrupt
+                    segment.begins()
                 }
             },
         };

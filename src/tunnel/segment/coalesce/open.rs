@@ -2,7 +2,7 @@
 
 use super::sight::Segment;
 use crate::tunnel::segment::checksum::{Sum, pseudo};
-use crate::tunnel::segment::headers::{Headers, IPV4, IPV6, low_word};
+use crate::tunnel::segment::headers::{Headers, IPV4, IPV6, TCP, UDP, low_word};
 use crate::tunnel::segment::vnet::{Gso, VnetHeader};
 
 /// A group that can grow.
@@ -34,8 +34,8 @@ enum Counting {
 pub(super) enum Join {
     /// It is a member; `closes`: the last one.
     Joined { closes: bool },
-    /// It must come after the group; `corrupt`: by itself, since its checksum is wrong.
-    Refused { corrupt: bool },
+    /// It must come after the group.
+    Refused,
 }
 
 /// The longest IP packet, in octets.
@@ -62,28 +62,24 @@ impl<'p> Open<'p> {
     /// Takes a packet of the same flow in, if it continues the group.
     #[inline]
     pub(super) fn join(&mut self, segment: &Segment<'_>, most: usize) -> Join {
-        let Some(counting) = self.continued_by(segment, most) else { return Join::Refused { corrupt: false } };
+        let Some(counting) = self.continued_by(segment, most) else { return Join::Refused };
         if !self.verified {
             self.verified = is_right(&self.first);
-            if !self.verified {
-                return Join::Refused { corrupt: false };
-            }
         }
-        if !is_right(segment) {
-            return Join::Refused { corrupt: true };
+        if !self.verified || !is_right(segment) {
+            return Join::Refused;
         }
         self.counting = counting;
         self.payload += segment.payload();
         self.count += 1;
         self.pushes = segment.closes;
-        Join::Joined { closes: segment.closes || segment.payload() < self.first.payload() || self.count == most }
+        Join::Joined { closes: segment.closes || segment.payload() < self.first.payload() }
     }
 
     /// How identifications go on with this one as the next member. `None` if it cannot be.
     #[inline]
     fn continued_by(&self, segment: &Segment<'_>, most: usize) -> Option<Counting> {
         let fits = segment.regular
-            && segment.end == self.first.end
             && segment.payload() <= self.first.payload()
             && self.count < most
             && self.first.end + self.payload + segment.payload() <= LONGEST;
@@ -114,7 +110,7 @@ impl<'p> Open<'p> {
         }
     }
 
-    /// Acknowledgment, window, urgent pointer and options are equal, and the sequence number is the next.
+    /// Acknowledgment, header length, window, urgent pointer and options are equal, and the sequence number is the next.
     #[inline]
     fn continued_tcp(&self, segment: &Segment<'_>) -> Option<bool> {
         let first = self.first.packet.get(self.first.network..self.first.end)?;
@@ -125,7 +121,7 @@ impl<'p> Open<'p> {
         let sequence = u32::from_be_bytes([next[4], next[5], next[6], next[7]]);
         let contiguous = usize::try_from(sequence.wrapping_sub(begin)) == Ok(self.payload);
         let equal = first[8..13] == next[8..13] && first[14..16] == next[14..16] && first[18..20] == next[18..20];
-        Some(contiguous && equal && first_options == next_options)
+        Some(contiguous && equal && same_options(first_options, next_options))
     }
 
     /// Appends the superheader, and tells what is written before it.
@@ -175,6 +171,15 @@ fn write(headers: Headers, header: &mut [u8], payload: usize, pushes: bool) {
     transport[at..at + 2].copy_from_slice(&sum.fold().to_be_bytes());
 }
 
+/// Most streams have the time stamp alone, filled up to 12 octets: compared without a call.
+#[inline]
+fn same_options(first: &[u8], next: &[u8]) -> bool {
+    match (<&[u8; 12]>::try_from(first), <&[u8; 12]>::try_from(next)) {
+        (Ok(first), Ok(next)) => first == next,
+        _ => first == next,
+    }
+}
+
 /// Traffic class, flow label and hop limit. The rest is equal in one flow, or a length.
 #[inline]
 fn same_v6(first: &Segment<'_>, next: &Segment<'_>) -> bool {
@@ -187,12 +192,18 @@ fn same_v6(first: &Segment<'_>, next: &Segment<'_>) -> bool {
 /// Whether the checksums of its headers and of its payload are right.
 #[inline]
 fn is_right(segment: &Segment<'_>) -> bool {
-    let Some((network, transport)) = segment.packet.split_at_checked(segment.network) else { return false };
-    let headers = Headers { v4: segment.v4(), tcp: segment.tcp, transport: segment.network, end: segment.end };
-    let sum = pseudo(headers.addresses(network), headers.protocol(), u32::from(low_word(transport.len())));
-    // 0xffff in the IPv4 header is right where 0 is, but never what splitting writes.
-    let network_right = !segment.v4() || Sum::of(network).is_valid() && network[10..12] != [0xff, 0xff];
-    network_right && (sum + Sum::of(transport)).is_valid()
+    let (protocol, whole) = (if segment.tcp { TCP } else { UDP }, segment.packet);
+    if segment.v4() {
+        let Some((network, transport)) = whole.split_first_chunk::<IPV4>() else { return false };
+        // 0xffff is right where 0 is, but never what splitting writes.
+        let network_right = Sum::of(network).is_valid() && network[10..12] != [0xff, 0xff];
+        let sum = pseudo(&network[12..20], protocol, u32::from(low_word(transport.len())));
+        network_right && (sum + Sum::of(transport)).is_valid()
+    } else {
+        let Some((network, transport)) = whole.split_first_chunk::<IPV6>() else { return false };
+        let sum = pseudo(&network[8..40], protocol, u32::from(low_word(transport.len())));
+        (sum + Sum::of(transport)).is_valid()
+    }
 }
 
 /// How many groups can be open. More flows than these at once are rarely in one batch.
@@ -273,7 +284,16 @@ impl<'p> Table<'p> {
 /// Protocol, addresses and ports are equal.
 #[inline]
 fn same_flow(first: &Segment<'_>, next: &Segment<'_>) -> bool {
-    let known = if first.v4() { 12..IPV4 + 4 } else { 8..IPV6 + 4 };
-    (first.tcp, first.network) == (next.tcp, next.network)
-        && first.packet.get(known.clone()).is_some_and(|octets| next.packet.get(known) == Some(octets))
+    const PORTS: usize = 4;
+    if (first.tcp, first.network) != (next.tcp, next.network) {
+        return false;
+    }
+    // Slices of a length known to the compiler: no call to compare them.
+    if first.v4() {
+        let known = (first.packet.first_chunk::<{ IPV4 + PORTS }>(), next.packet.first_chunk::<{ IPV4 + PORTS }>());
+        matches!(known, (Some(first), Some(next)) if first[12..] == next[12..])
+    } else {
+        let known = (first.packet.first_chunk::<{ IPV6 + PORTS }>(), next.packet.first_chunk::<{ IPV6 + PORTS }>());
+        matches!(known, (Some(first), Some(next)) if first[8..] == next[8..])
+    }
 }

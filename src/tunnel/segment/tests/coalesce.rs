@@ -318,20 +318,38 @@ fn joining_has_switches_and_a_limit() {
     assert_eq!(sizes(|coalescer| coalescer.set_kinds(true, true)), [4, 4]);
     assert_eq!(sizes(|coalescer| coalescer.set_most(3)), [3, 3, 1, 1]);
     assert_eq!(sizes(|coalescer| coalescer.set_most(0)), [1; 8], "1 is the least");
-    assert_eq!(sizes(|coalescer| coalescer.set_most(1000)), [4, 4]);
+    let many = octets(&stream(true, true, 1, 70));
+    coalescer.set_most(1000);
+    assert_eq!(written(&mut coalescer, &many)[0].members.len(), MOST_MEMBERS);
+}
+
+/// A stream is joined when its second packet has 0 as the checksum at `at`, and not when it has 0xffff, which is right as
+/// well. Splitting writes 0.
+fn is_kept_apart_by_all_ones(packets: &[Packet], at: usize) {
+    let mut octets = octets(packets);
+    assert_eq!(octets[1][at..at + 2], [0, 0]);
+    assert_eq!(groups(&octets), [[0, 1, 2]]);
+    octets[1][at..at + 2].fill(0xff);
+    assert_eq!(groups(&octets), [[0], [1], [2]]);
 }
 
 #[test]
-fn a_checksum_of_all_ones_comes_back_as_it_was() {
-    // A TCP checksum may be 0 or 0xffff where the sum is 0xffff. Splitting writes 0.
+fn a_tcp_checksum_of_all_ones_comes_back_as_it_was() {
     let mut packets = stream(true, true, 1, 3);
-    let octets_before = packets[1].octets();
-    // What the checksum lacks to the whole sum is added to the first word of the payload.
-    let lacking = Sum::of(&octets_before[36..38]) + Sum::of(&packets[1].payload[..2]);
+    // What the checksum lacks to 0 is added to the first word of the payload.
+    let lacking = Sum::of(&packets[1].octets()[36..38]) + Sum::of(&packets[1].payload[..2]);
     packets[1].payload[..2].copy_from_slice(&lacking.fold().to_be_bytes());
-    let mut octets = octets(&packets);
-    assert_eq!(octets[1][36..38], [0, 0]);
-    assert_eq!(groups(&octets), [[0, 1, 2]]);
-    octets[1][36..38].fill(0xff);
-    assert_eq!(groups(&octets), [vec![0], vec![1], vec![2]]);
+    is_kept_apart_by_all_ones(&packets, 36);
+}
+
+#[test]
+fn an_ipv4_checksum_of_all_ones_comes_back_as_it_was() {
+    let mut packets = stream(true, true, 1, 3);
+    // What the checksum lacks to 0 is added to the identification.
+    let second = packets[1].octets();
+    let lacking = (Sum::of(&second[10..12]) + Sum::of(&second[4..6])).fold();
+    for (packet, identification) in packets.iter_mut().zip(lacking.wrapping_sub(1)..) {
+        packet.ipv4().identification = identification;
+    }
+    is_kept_apart_by_all_ones(&packets, 10);
 }

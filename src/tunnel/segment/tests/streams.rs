@@ -61,7 +61,7 @@ prop_compose! {
     fn any_flow(fixed: bool)(
         (v4, tcp, counts) in any::<(bool, bool, bool)>(),
         (identification, sequence) in any::<(u16, u32)>(),
-        size in prop_oneof![20 => 1_usize..100, 2 => Just(1380), 1 => Just(30_000)],
+        size in prop_oneof![40 => 1_usize..100, 2 => Just(1380), 1 => Just(20_000)],
     ) -> Flow {
         let mut packet = Packet::new(v4, tcp, 0, Vec::new());
         let fixed = fixed && !counts;
@@ -181,7 +181,7 @@ proptest! {
     #[test]
     fn what_was_joined_and_split_again_is_the_same_octet_by_octet(
         flows in vec(any_flow(false), 1..20),
-        events in vec((any::<u8>(), any_event(), any::<u8>()), 1..200),
+        events in vec((any::<u8>(), any_event(), any::<u8>()), 1..120),
         most in 1..=MOST_MEMBERS,
     ) {
         let packets = mixture(flows, events);
@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn fixed_identifications_are_the_only_loss(
         flows in vec(any_flow(true), 1..6),
-        events in vec((any::<u8>(), any_event(), any::<u8>()), 1..200),
+        events in vec((any::<u8>(), any_event(), any::<u8>()), 1..120),
     ) {
         let packets = mixture(flows, events);
         let written = written(&mut Coalescer::new(true, true), &packets);
@@ -213,7 +213,7 @@ proptest! {
     #[test]
     fn whole_streams_become_as_few_groups_as_can_be(
         flows in vec(any_flow(true), 1..=16),
-        order in vec(any::<u8>(), 1..200),
+        order in vec(any::<u8>(), 1..150),
     ) {
         let room: Vec<usize> = flows.iter().map(|flow| {
             let headers = flow.packet.offsets().1;
