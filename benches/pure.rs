@@ -13,8 +13,8 @@ use turnpike::identity::PrivateKey;
 use turnpike::net::{Prefix, Protocol};
 use turnpike::policy::{self, Aim, Evaluator, Flow};
 use turnpike::tunnel::peer::{Consumed, Engine};
-use turnpike::tunnel::segment::checksum::Sum;
-use turnpike::tunnel::segment::{Gso, SPARE, Split, VnetHeader};
+use turnpike::tunnel::segment::checksum::{Sum, pseudo};
+use turnpike::tunnel::segment::{Coalescer, Gso, SPARE, Split, VnetHeader};
 use turnpike::tunnel::{Identity, Routes, SiteSlot};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -121,6 +121,45 @@ fn split(criterion: &mut Criterion) {
     });
 }
 
+/// Packet `index` of a stream with `payload` octets in each, with right checksums.
+fn stream(index: u32, payload: usize) -> Vec<u8> {
+    let mut packet = tcp(payload);
+    let sequence = index * u32::try_from(payload).expect("a length");
+    packet[5] = index.to_be_bytes()[3];
+    packet[24..28].copy_from_slice(&sequence.to_be_bytes());
+    let network = Sum::of(&packet[..20]).checksum();
+    let length = u32::try_from(packet.len() - 20).expect("a length");
+    let transport = (pseudo(&packet[12..20], 6, length) + Sum::of(&packet[20..])).checksum();
+    packet[10..12].copy_from_slice(&network.to_be_bytes());
+    packet[36..38].copy_from_slice(&transport.to_be_bytes());
+    packet
+}
+
+fn coalesce(criterion: &mut Criterion) {
+    let packets = |payload: usize| (0..46).map(|index| stream(index, payload)).collect::<Vec<_>>();
+    let mut icmp = packets(12);
+    icmp.iter_mut().for_each(|packet| packet[9] = 1);
+    let mut flows = packets(12);
+    (0..).zip(&mut flows).for_each(|(number, packet)| packet[15] = number);
+    let mut coalescer = Coalescer::new(true, true);
+    let mut group = criterion.benchmark_group("segment/coalesce");
+    for (name, packets) in [
+        ("TCP of 1420", packets(MTU - 52)),
+        ("TCP of 64", packets(12)),
+        ("acknowledgments", packets(0)),
+        ("46 flows", flows),
+        ("ICMP", icmp),
+    ] {
+        group.throughput(Throughput::Elements(u64::try_from(packets.len()).expect("a number")));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                coalescer.arrange(packets.iter().map(Vec::as_slice).enumerate());
+                black_box(coalescer.groups().map(|group| group.count()).sum::<usize>())
+            });
+        });
+    }
+}
+
 fn routes(criterion: &mut Criterion) {
     let prefixes = || {
         (0..130_560_u32).map(|number| {
@@ -163,5 +202,5 @@ fn definition(criterion: &mut Criterion) {
         .bench_function("policy/evaluate", |bencher| bencher.iter(|| black_box(evaluator.evaluate(black_box(&flow)))));
 }
 
-criterion_group!(pure, cipher, checksum, split, routes, definition);
+criterion_group!(pure, cipher, checksum, split, coalesce, routes, definition);
 criterion_main!(pure);
