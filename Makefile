@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock conformance lint advisories bench bench-pure mutants fuzz soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants fuzz soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ bench: ## turnpike tunnel beside wireguard-go and boringtun-cli, in under ten mi
 	@scripts/packages bench
 	@scripts/subjects || [ $$? -eq 69 ]
 	$(CARGO) bench --locked --bench side_by_side
+
+# ONLY=many,configured,handshakes,gateways
+bench-long: ## the same with 388 and 5,000 peers, handshakes, and gateways with their whole policy (root)
+	@scripts/packages bench-long
+	@scripts/subjects || [ $$? -eq 69 ]
+	$(CARGO) bench --locked --bench side_by_side -- long
 
 bench-pure: ## criterion benchmarks of the pure parts
 	$(CARGO) bench --locked --bench pure

@@ -32,7 +32,8 @@ pub const MTU: usize = 1420;
 pub const TCP_PORT: u16 = 5201;
 /// Where small packets go.
 pub const UDP_PORT: u16 = 7000;
-const PORT: u16 = 51820;
+/// Where every subject listens.
+pub const PORT: u16 = 51820;
 
 /// A start or a handshake takes at most this long, also on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
@@ -168,13 +169,28 @@ impl Node {
     /// # Errors
     /// [`Failure`].
     pub fn configure(&self, room: &Room, at: &Namespace, peers: &[Peer], address: &str) -> Result<(), Failure> {
+        self.set(room, at, peers)?;
+        self.raise(at, address)
+    }
+
+    /// Gives it its key, port and peers by `wg setconf`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn set(&self, room: &Room, at: &Namespace, peers: &[Peer]) -> Result<(), Failure> {
         let path = room.folder.path().join(self.device);
         let text = configuration(&self.key, peers);
         std::fs::write(&path, text).map_err(system(format!("writing {}", path.display())))?;
-        room.run(at, &["wg", "setconf", self.device, &path.display().to_string()])?;
+        room.run(at, &["wg", "setconf", self.device, &path.display().to_string()]).map(drop)
+    }
+
+    /// Gives its device the MTU and an address, and sets it up.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn raise(&self, at: &Namespace, address: &str) -> Result<(), Failure> {
         at.ip(&format!("link set {} mtu {MTU}", self.device))?;
-        at.address(self.device, address)?;
-        Ok(())
+        at.address(self.device, address).map_err(Failure::from)
     }
 }
 
@@ -265,14 +281,24 @@ impl Direct {
 }
 
 /// Lets a namespace forward, under these rules.
-fn forward(hub: &Namespace, rules: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// [`Failure`].
+pub fn forward(hub: &Namespace, rules: &str) -> Result<(), Failure> {
     hub.sysctl("net.ipv4.ip_forward", "1")?;
     for scope in ["all", "default"] {
         hub.sysctl(&format!("net.ipv4.conf.{scope}.send_redirects"), "0")?;
         hub.sysctl(&format!("net.ipv4.conf.{scope}.rp_filter"), "0")?;
     }
-    hub.run("nft", [rules])?;
-    Ok(())
+    let mut command = hub.command("nft");
+    // By a file: the pairs of very many peers are longer than a command line may be.
+    let file = tempfile::NamedTempFile::new().map_err(system("making a file"))?;
+    std::fs::write(file.path(), rules).map_err(system("writing a ruleset"))?;
+    let output = command.arg("-f").arg(file.path()).output().map_err(system("starting nft"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(program("nft refuses the ruleset", &String::from_utf8_lossy(&output.stderr)))
 }
 
 /// What a hub decides by: state, one lookup of who may reach what, counters; whatever else is dropped.

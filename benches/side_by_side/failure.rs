@@ -4,6 +4,7 @@ use std::io;
 
 use turnpike::identity::KeyError;
 use turnpike::lab::guard::GuardError;
+use turnpike::lab::raise::LabError;
 
 /// Why something could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,9 @@ pub enum Failure {
     /// A namespace or a process.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// A lab of gateways.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyError),

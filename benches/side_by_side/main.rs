@@ -11,8 +11,10 @@
 //! | [`subject`] | the programs |
 //! | [`bed`] | namespaces, wires, tunnels, ruleset |
 //! | [`stream`], [`flood`], [`echo`] | traffic: TCP, small packets, round trips |
+//! | [`hub`], [`crowd`], [`party`], [`exchange`], [`train`], [`storm`] | very many peers of one hub, and traffic among them |
+//! | [`gateways`] | a lab of gateways |
 //! | [`process`] | CPU time and memory of a process; bounds in time |
-//! | [`sections`] | which traffic on which bed gives which measure |
+//! | [`sections`], [`long`] | which traffic on which bed gives which measure |
 //! | [`measure`] | names, units and goals |
 //! | [`statistics`], [`record`], [`table`] | medians, comparison, JSON, the table |
 //! | [`machine`] | on what was measured |
@@ -21,23 +23,31 @@
 //! all of them. What counts is the ratio within one run. Needs root; leaves nothing behind.
 
 mod bed;
+mod crowd;
 mod echo;
+mod exchange;
 mod failure;
 mod flood;
+mod gateways;
+mod hub;
+mod long;
 mod machine;
 mod measure;
 mod options;
+mod party;
 mod process;
 mod record;
 mod sections;
 mod statistics;
+mod storm;
 mod stream;
 mod subject;
 mod table;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use failure::Failure;
 use nix::unistd::geteuid;
@@ -46,8 +56,6 @@ use process::Interrupt;
 use record::{Entry, Record, merge};
 use subject::Subject;
 
-/// No further round begins when it would probably end later than this.
-const LIMIT: Duration = Duration::from_secs(9 * 60);
 /// Beyond this load average at the start, it is said that the machine is not quiet.
 const QUIET: f64 = 0.5;
 
@@ -95,7 +103,7 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
     let mut failures = Vec::new();
     for round in 0..options.rounds {
         let expected = began.elapsed() + began.elapsed() / u32::try_from(round.max(1)).unwrap_or(1);
-        if expected > LIMIT {
+        if expected > options.limit {
             failures.push(format!("rounds {} to {}: no time is left", round + 1, options.rounds));
             break;
         }

@@ -1,5 +1,7 @@
 //! What a run consists of: by arguments and the environment, so that `make bench ONLY=relay ROUNDS=3` works.
 
+use std::time::Duration;
+
 use crate::subject::Subject;
 
 /// A group of measures that are taken together.
@@ -13,13 +15,21 @@ pub enum Section {
     Small,
     /// Echoes between two endpoints, without and with a TCP stream.
     Ping,
+    /// 388 active peers of a hub, of 500 configured.
+    Many,
+    /// 5,000 configured peers.
+    Configured,
+    /// Handshakes of very many peers while data flows.
+    Handshakes,
+    /// One TCP stream between legacy hosts through gateways: turnpike alone.
+    Gateways,
 }
 
 impl Section {
     /// Those of `make bench`.
     pub const SHORT: [Self; 4] = [Self::Relay, Self::Direct, Self::Small, Self::Ping];
     /// Those of `make bench-long`.
-    pub const LONG: [Self; 0] = [];
+    pub const LONG: [Self; 4] = [Self::Many, Self::Configured, Self::Handshakes, Self::Gateways];
 
     /// Its name in `ONLY`.
     pub fn name(self) -> &'static str {
@@ -28,6 +38,10 @@ impl Section {
             Self::Direct => "direct",
             Self::Small => "small",
             Self::Ping => "ping",
+            Self::Many => "many",
+            Self::Configured => "configured",
+            Self::Handshakes => "handshakes",
+            Self::Gateways => "gateways",
         }
     }
 }
@@ -41,7 +55,13 @@ pub struct Options {
     pub subjects: Vec<Subject>,
     /// How often each program is measured.
     pub rounds: usize,
+    /// No further round begins when it would probably end later than this.
+    pub limit: Duration,
 }
+
+/// `make bench` takes no longer than ten minutes.
+const SHORT_LIMIT: Duration = Duration::from_secs(9 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Rounds where nothing else is asked.
 pub const ROUNDS: usize = 5;
@@ -55,11 +75,11 @@ impl Options {
         arguments: impl IntoIterator<Item = String>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let mut all = Section::SHORT.to_vec();
+        let (mut all, mut limit) = (Section::SHORT.to_vec(), SHORT_LIMIT);
         for argument in arguments {
             match argument.as_str() {
                 "--bench" => {}
-                "long" => all = Section::LONG.to_vec(),
+                "long" => (all, limit) = (Section::LONG.to_vec(), LONG_LIMIT),
                 other => return Err(format!("'{other}' is not understood; 'long' is all that can be given")),
             }
         }
@@ -79,7 +99,7 @@ impl Options {
                 Ok(_) | Err(_) => return Err(format!("ROUNDS={text} is no number from 1 to 100")),
             },
         };
-        Ok(Self { sections, subjects, rounds })
+        Ok(Self { sections, subjects, rounds, limit })
     }
 
     /// Whether this group is asked for.

@@ -43,8 +43,8 @@ pub struct Entry {
 pub struct Standing {
     /// turnpike's median divided by that of whom it is compared with.
     pub ratio: Option<f64>,
-    /// With whom.
-    pub against: Option<Subject>,
+    /// With whom, or with which other measure.
+    pub against: Option<&'static str>,
     /// Whether the goal is reached.
     pub reached: bool,
 }
@@ -92,12 +92,12 @@ impl Record {
     pub fn standing(&self, measure: Measure) -> Option<Standing> {
         let own = self.median(measure, Subject::Turnpike)?;
         let compared = |against| {
-            let (subject, other) = self.other(measure, against)?;
-            Some((subject, own / other))
+            let (other, value) = self.other(measure, against)?;
+            Some((other, own / value))
         };
-        let standing = |(subject, ratio): (Subject, f64), reached: bool| Standing {
+        let standing = |(other, ratio): (&'static str, f64), reached: bool| Standing {
             ratio: ratio.is_finite().then_some(ratio),
-            against: Some(subject),
+            against: Some(other),
             reached,
         };
         match measure.goal()? {
@@ -108,12 +108,16 @@ impl Record {
         }
     }
 
-    fn other(&self, measure: Measure, against: Against) -> Option<(Subject, f64)> {
-        let peers = Subject::ALL.into_iter().filter(|subject| match against {
-            Against::Peer(peer) => *subject == peer,
-            Against::Best => *subject != Subject::Turnpike,
-        });
-        let known = peers.filter_map(|subject| Some((subject, self.median(measure, subject)?)));
+    /// The name and median of whom turnpike is compared with.
+    fn other(&self, measure: Measure, against: Against) -> Option<(&'static str, f64)> {
+        let peers: &[Subject] = match against {
+            Against::Itself(other) => return Some((other.name(), self.median(other, Subject::Turnpike)?)),
+            Against::Peer(Subject::WireguardGo) => &[Subject::WireguardGo],
+            Against::Peer(Subject::BoringtunCli) => &[Subject::BoringtunCli],
+            Against::Peer(Subject::Turnpike) => &[],
+            Against::Best => &[Subject::WireguardGo, Subject::BoringtunCli],
+        };
+        let known = peers.iter().filter_map(|peer| Some((peer.name(), self.median(measure, *peer)?)));
         let rank = |value: f64| if measure.more_is_better() { -value } else { value };
         known.min_by(|a, b| rank(a.1).total_cmp(&rank(b.1)))
     }

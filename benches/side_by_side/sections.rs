@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::bed::{Direct, Relay};
+use crate::bed::{B, Direct, Relay};
 use crate::echo;
 use crate::failure::Failure;
 use crate::flood;
+use crate::long;
 use crate::measure::Measure;
 use crate::options::{Options, Section};
 use crate::process::{CpuTime, Interrupt, resident_mib};
@@ -14,9 +15,9 @@ use crate::stream::{self, Server};
 use crate::subject::Subject;
 
 /// How long a TCP stream is measured, in seconds.
-const STREAM: u64 = 5;
+pub const STREAM: u64 = 5;
 /// How long one runs before it is measured.
-const WARM_UP: u64 = 1;
+pub const WARM_UP: u64 = 1;
 /// How long small packets are sent.
 const FLOOD: Duration = Duration::from_secs(4);
 /// And before that.
@@ -55,15 +56,15 @@ pub fn pass(subject: Subject, options: &Options, interrupt: &Interrupt, values: 
         }
         drop(server);
     }
-    Ok(())
+    long::pass(subject, options, interrupt, values)
 }
 
 fn relay(bed: &Relay, interrupt: &Interrupt, values: &mut Values) -> Result<(), Failure> {
     let _server = Server::start(&bed.b, interrupt)?;
-    stream::end(stream::begin(&bed.a, WARM_UP)?, WARM_UP, interrupt)?;
+    stream::end(stream::begin(&bed.a, B.into(), WARM_UP)?, WARM_UP, interrupt)?;
     let cpu = CpuTime::of(bed.hub.pid())?;
     let before = cpu.so_far()?;
-    let carried = stream::end(stream::begin(&bed.a, STREAM)?, STREAM, interrupt)?;
+    let carried = stream::end(stream::begin(&bed.a, B.into(), STREAM)?, STREAM, interrupt)?;
     values.push((Measure::RelayCpu, per_gb(cpu.so_far()? - before, carried.octets)));
     Ok(())
 }
@@ -82,10 +83,10 @@ fn small(bed: &Relay, interrupt: &Interrupt, values: &mut Values) -> Result<(), 
 }
 
 fn direct(bed: &Direct, interrupt: &Interrupt, values: &mut Values) -> Result<(), Failure> {
-    stream::end(stream::begin(&bed.a, WARM_UP)?, WARM_UP, interrupt)?;
+    stream::end(stream::begin(&bed.a, B.into(), WARM_UP)?, WARM_UP, interrupt)?;
     let [sender, receiver] = [CpuTime::of(bed.sender.pid())?, CpuTime::of(bed.receiver.pid())?];
     let before = [sender.so_far()?, receiver.so_far()?];
-    let carried = stream::end(stream::begin(&bed.a, STREAM)?, STREAM, interrupt)?;
+    let carried = stream::end(stream::begin(&bed.a, B.into(), STREAM)?, STREAM, interrupt)?;
     values.push((Measure::SendCpu, per_gb(sender.so_far()? - before[0], carried.octets)));
     values.push((Measure::ReceiveCpu, per_gb(receiver.so_far()? - before[1], carried.octets)));
     values.push((Measure::Tcp, carried.bits_per_second / 1e9));
@@ -101,7 +102,7 @@ fn idle(bed: &Direct, interrupt: &Interrupt) -> Result<Values, Failure> {
 }
 
 fn loaded(bed: &Direct, interrupt: &Interrupt) -> Result<f64, Failure> {
-    let stream = stream::begin(&bed.a, BESIDE_ECHOES)?;
+    let stream = stream::begin(&bed.a, B.into(), BESIDE_ECHOES)?;
     interrupt.pass(Duration::from_secs(1))?;
     let times = echo::round_trips(&bed.a, interrupt)?;
     stream::end(stream, BESIDE_ECHOES, interrupt)?;

@@ -1,10 +1,11 @@
 //! One TCP stream, by iperf3.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use turnpike::lab::guard::{Namespace, Process};
 
-use crate::bed::{B, TCP_PORT};
+use crate::bed::TCP_PORT;
 use crate::failure::{Failure, program};
 use crate::process::Interrupt;
 
@@ -37,14 +38,14 @@ pub struct Carried {
     pub bits_per_second: f64,
 }
 
-/// Starts a stream of so many seconds towards [`B`].
+/// Starts a stream of so many seconds towards an address where a server listens.
 ///
 /// # Errors
 /// [`Failure`].
-pub fn begin(from: &Namespace, seconds: u64) -> Result<Process, Failure> {
+pub fn begin(from: &Namespace, to: IpAddr, seconds: u64) -> Result<Process, Failure> {
     let mut command = from.command("iperf3");
     command.args(["-J", "--connect-timeout", "3000", "-p", &TCP_PORT.to_string()]);
-    command.args(["-c", &B.to_string(), "-t", &seconds.to_string()]);
+    command.args(["-c", &to.to_string(), "-t", &seconds.to_string()]);
     from.spawn(command).map_err(Failure::from)
 }
 

@@ -51,8 +51,8 @@ pub fn short(value: f64) -> String {
 
 fn ratio(standing: &Standing) -> String {
     match (standing.ratio, standing.against) {
-        (Some(ratio), Some(subject)) => format!("{ratio:.2} x {}", subject.name()),
-        (None, Some(subject)) => format!("against {}", subject.name()),
+        (Some(ratio), Some(other)) => format!("{ratio:.2} x {other}"),
+        (None, Some(other)) => format!("against {other}"),
         (_, None) => String::new(),
     }
 }
@@ -61,6 +61,7 @@ fn goal(goal: Goal) -> String {
     let whom = |against: Against| match against {
         Against::Peer(subject) => subject.name(),
         Against::Best => "the best peer",
+        Against::Itself(measure) => measure.name(),
     };
     match goal {
         Goal::AtMost(times, against) => format!("<= {times} x {}", whom(against)),

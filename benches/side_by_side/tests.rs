@@ -3,18 +3,23 @@
 #![allow(dead_code, reason = "the benchmark uses what these tests do not")]
 
 mod bed;
+mod crowd;
 mod echo;
 mod failure;
 mod flood;
 mod machine;
 mod measure;
 mod options;
+mod party;
 mod process;
 mod record;
 mod statistics;
+mod storm;
 mod stream;
 mod subject;
 mod table;
+mod traffic_tests;
+mod train;
 
 use std::time::Duration;
 
@@ -62,6 +67,8 @@ fn without_wishes_everything_is_measured_in_five_rounds() {
     let options = read(&["--bench"], &[("ONLY", ""), ("SUBJECTS", " ")]).expect("options");
     assert_eq!((options.sections.as_slice(), options.rounds), (Section::SHORT.as_slice(), 5));
     assert_eq!(options.subjects, Subject::ALL);
+    assert!(options.limit < Duration::from_secs(600));
+    assert_eq!(read(&["--bench", "long"], &[]).expect("options").sections, Section::LONG);
 }
 
 #[test]
@@ -156,6 +163,16 @@ fn the_best_peer_is_the_one_with_least_delay_and_nothing_lost_beats_all() {
     assert_eq!(loss(0.01, 0.2, 0.01), Some(false), "as much is not less");
     assert_eq!(loss(0.0, 0.0, 0.2), Some(true));
     assert_eq!(loss(0.001, 0.0, 0.2), Some(false));
+}
+
+#[test]
+fn a_measure_can_be_judged_against_another_of_turnpikes_own() {
+    let own = |two, many| record(&[(Measure::Relay2Cpu, Turnpike, two), (Measure::Relay388Cpu, Turnpike, many)]);
+    let standing = own(2.0, 3.0).standing(Measure::Relay388Cpu).expect("both are known");
+    assert_eq!((standing.ratio, standing.against), (Some(1.5), Some("relay_2_cpu_s_per_gb")));
+    assert!(standing.reached);
+    assert!(own(2.0, 3.1).standing(Measure::Relay388Cpu).is_some_and(|standing| !standing.reached));
+    assert_eq!(record(&[(Measure::Relay388Cpu, Turnpike, 3.0)]).standing(Measure::Relay388Cpu), None);
 }
 
 #[test]

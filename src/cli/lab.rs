@@ -230,7 +230,8 @@ fn read(folder: &Path) -> Result<Definition, Failure> {
     let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
     let surroundings = Surroundings::parse(&text, &resolved.model).map_err(|error| refuse(error.to_string()))?;
     let folder = folder.canonicalize().map_err(|error| refuse(error.to_string()))?;
-    Ok(Definition { folder, model: resolved.model, cases: resolved.cases, surroundings })
+    let program = std::env::current_exe().map_err(cannot_go_on)?;
+    Ok(Definition { folder, model: resolved.model, cases: resolved.cases, surroundings, program })
 }
 
 /// Signals that ask for the end: caught, so that the lab is removed before the process ends by them.

@@ -1,4 +1,4 @@
-//! The gateways of the lab: real processes of this program, each in its namespace, by bundles built for the lab.
+//! The gateways of the lab: real processes of turnpike, each in its namespace, by bundles built for the lab.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,12 +71,12 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Builds the first bundles; no gateway runs yet.
+    /// Builds the first bundles by the turnpike at `program`; no gateway runs yet.
     ///
     /// # Errors
     /// [`FleetError`].
-    pub fn new(network: &Network, definition: &Path) -> Result<Self, FleetError> {
-        let program = std::env::current_exe().map_err(system("finding this program"))?;
+    pub fn new(network: &Network, definition: &Path, program: &Path) -> Result<Self, FleetError> {
+        let program = program.to_owned();
         let (bundles, states) = (network.folder().join("bundles"), network.folder().join("state"));
         fs::create_dir_all(&states).map_err(system(format!("making {}", states.display())))?;
         let fleet = Self { program, bundles, states, running: BTreeMap::new() };

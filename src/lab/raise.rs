@@ -24,6 +24,8 @@ pub struct Definition {
     pub cases: Vec<Case>,
     /// Its `lab.toml`.
     pub surroundings: Surroundings,
+    /// The turnpike that its gateways run.
+    pub program: PathBuf,
 }
 
 /// Why a lab does not stand, or no longer.
@@ -102,7 +104,7 @@ impl Lab {
         watcher.step(&format!("network: {gateways} gateways and {hosts} legacy hosts in namespaces, all closed"))?;
         let servers = Servers::start(&network, &definition.model)?;
         watcher.step(&format!("servers: {} of Debian's listen on legacy hosts", servers.count()))?;
-        let fleet = Fleet::new(&network, &definition.folder)?;
+        let fleet = Fleet::new(&network, &definition.folder, &definition.program)?;
         watcher.step("bundles: built and signed, one per gateway")?;
         Ok(Self { fleet, servers, network })
     }
