@@ -45,7 +45,7 @@ mod subject;
 mod table;
 mod train;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -141,26 +141,33 @@ fn finish(record: &Record, failures: &[String], interrupt: &Interrupt) -> ExitCo
         eprintln!("interrupted: everything is removed, and no file was written");
         return ExitCode::from(130);
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/side-by-side.json");
-    if let Err(error) = keep(&path, record) {
-        return refuse(&format!("cannot write {}: {error}", path.display()), 69);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    if let Err(error) = keep(&folder, record) {
+        return refuse(&format!("cannot write to {}: {error}", folder.display()), 69);
     }
-    println!("written to {}", path.display());
+    println!("written to side-by-side.json and side-by-side.md in {}", folder.display());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Writes the file; entries of measures that were not taken this time stay.
-fn keep(path: &Path, record: &Record) -> std::io::Result<()> {
-    let old: Vec<Entry> = match std::fs::read(path) {
+/// Writes the files; entries of measures that were not taken this time stay.
+fn keep(folder: &Path, record: &Record) -> std::io::Result<()> {
+    let path = folder.join("side-by-side.json");
+    let old: Vec<Entry> = match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let text = serde_json::to_string_pretty(&merge(old, record.entries()))?;
-    let new = path.with_extension("json.new");
-    std::fs::write(&new, text + "\n")?;
+    std::fs::create_dir_all(folder)?;
+    let all = merge(old, record.entries());
+    replace(&path, &(serde_json::to_string_pretty(&all)? + "\n"))?;
+    let today = jiff::Zoned::now().date();
+    let text = format!("Measured on {today}: {}.\n\n{}", machine::description(), table::markdown(&all));
+    replace(&folder.join("side-by-side.md"), &text)
+}
+
+/// Whoever reads the file meanwhile reads a whole one.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
     std::fs::rename(&new, path)
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 
 use crate::measure::{Against, Goal, Measure};
-use crate::record::{Record, Standing};
+use crate::record::{Entry, Record, Standing};
 use crate::statistics::extremes;
 use crate::subject::Subject;
 
@@ -22,6 +22,21 @@ pub fn render(record: &Record) -> String {
         table.add_row(row);
     }
     format!("{}\n", table.trim_fmt())
+}
+
+/// All entries of the file as a table in Markdown: medians, for a README.
+pub fn markdown(entries: &[Entry]) -> String {
+    let names = Subject::ALL.map(Subject::name).join(" | ");
+    let mut text = format!("| measure | unit | {names} |\n|---|---|{}\n", "---:|".repeat(Subject::ALL.len()));
+    let known = |measure: Measure| entries.iter().filter(move |entry| entry.measure == measure.name());
+    for measure in Measure::ALL.into_iter().filter(|measure| known(*measure).next().is_some()) {
+        let cells = Subject::ALL.map(|subject| {
+            let entry = known(measure).find(|entry| entry.subject == subject.name());
+            entry.map_or_else(String::new, |entry| short(entry.median))
+        });
+        text.push_str(&format!("| `{}` | {} | {} |\n", measure.name(), measure.unit(), cells.join(" | ")));
+    }
+    text
 }
 
 /// A median with its extremes: `1.85 (1.80 to 1.92)`.

@@ -211,6 +211,20 @@ fn the_table_shows_medians_extremes_ratio_goal_and_verdict() {
 }
 
 #[test]
+fn a_file_becomes_a_table_of_medians_in_markdown() {
+    let known = record(&[
+        (Measure::Tcp, Turnpike, 5.0),
+        (Measure::Tcp, BoringtunCli, 1.5),
+        (Measure::SmallLoss, WireguardGo, 0.25),
+    ]);
+    let expected = "| measure | unit | turnpike | wireguard-go | boringtun-cli |\n\
+                    |---|---|---:|---:|---:|\n\
+                    | `tcp_gbit_per_s` | Gbit/s | 5.00 |  | 1.50 |\n\
+                    | `small_loss_ratio` | ratio |  | 0.250 |  |\n";
+    assert_eq!(table::markdown(&known.entries()), expected);
+}
+
+#[test]
 fn numbers_are_shown_with_three_digits() {
     let shown: Vec<_> = [0.0, 1234.5, 12.345, 1.2345, 0.12345, 0.012345, 0.00012].map(table::short).to_vec();
     assert_eq!(shown, ["0", "1234", "12.3", "1.23", "0.123", "0.0123", "0.00012"]);
