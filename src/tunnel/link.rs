@@ -144,6 +144,7 @@ pub struct Link {
     path: Option<Path>,
     queue: Queue,
     stats: LinkStats,
+    initiations: u64,
     /// When something was last sent.
     sent: Instant,
     /// When something authentic last passed in either direction.
@@ -174,6 +175,7 @@ impl Link {
             path: None,
             queue: Queue::default(),
             stats: LinkStats::default(),
+            initiations: 0,
             sent: now,
             traversed: now,
             accepted: None,
@@ -335,10 +337,14 @@ impl Link {
 
     /// Begins a handshake unless one is going on.
     pub fn initiate(&mut self, turn: &mut Turn<'_>) {
-        self.attempt.get_or_insert(turn.now);
+        let (former, now) = (self.attempt, turn.now);
+        self.attempt = former.or(Some(now));
         self.pause = None;
-        let now = turn.now;
         let sent = self.emit(turn, |engine, out| engine.initiate(out, now));
+        if sent == Err(Reason::SendBlocked) {
+            // Nothing has begun: the next tick tries again.
+            self.attempt = former;
+        }
         self.settle(sent, turn);
     }
 
@@ -398,14 +404,24 @@ impl Link {
         }
     }
 
-    /// Lets time pass: to be called every 100 to 250 ms.
+    /// Whether it is to be ticked: it has a session, is in a handshake, wants one, or will forget its last one's secrets.
+    pub fn is_awake(&self) -> bool {
+        self.engine.is_stirred() || self.retiring.is_some() || self.attempt.is_some() || self.wants_session()
+    }
+
+    /// Handshakes begun by us so far, each time that one was tried again counted.
+    pub fn initiations(&self) -> u64 {
+        self.initiations
+    }
+
+    /// Lets time pass: to be called every 100 to 250 ms while it [is awake](Self::is_awake).
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         self.tick_engine(turn);
         self.tick_retiring(turn);
         if self.carrier(turn.now).is_some() {
             self.keep_alive(turn);
             self.drain(turn);
-        } else if self.is_restless() && self.attempt.is_none() && self.pause.is_none_or(|at| at <= turn.now) {
+        } else if self.wants_session() && self.attempt.is_none() && self.pause.is_none_or(|at| at <= turn.now) {
             self.initiate(turn);
         }
     }
@@ -431,6 +447,10 @@ impl Link {
             return Some(&mut self.engine);
         }
         self.retiring.as_mut().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
+    }
+
+    fn wants_session(&self) -> bool {
+        self.is_restless() || !self.queue.is_empty()
     }
 
     /// Whether the peer is to be reached even if nothing is sent.
@@ -598,6 +618,7 @@ impl Link {
     ) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
         if let Some(length) = work(&mut self.engine, out)? {
+            self.initiations += u64::from(length == wire::INITIATION);
             self.commit(length, turn);
         }
         Ok(())

@@ -30,6 +30,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 pub mod tos;
+mod wheel;
 pub mod wire;
 
 pub use backlog::{Backlog, Next};

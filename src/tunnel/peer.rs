@@ -102,6 +102,8 @@ pub struct Engine {
     sessions: Sessions,
     /// The peer's key is none: what would be agreed on with it is zero.
     mute: bool,
+    /// Whether something may come of a tick.
+    stirred: bool,
     initiator: bool,
     /// Our index of a session that we answered and that the initiator has not used yet.
     unconfirmed: Option<u32>,
@@ -164,6 +166,7 @@ impl Engine {
             id,
             sessions: Sessions::default(),
             mute,
+            stirred: false,
             initiator: false,
             unconfirmed: None,
             #[cfg(test)]
@@ -194,6 +197,11 @@ impl Engine {
     /// Whether there is a session, however old.
     pub fn has_session(&self) -> bool {
         self.sessions.is_any()
+    }
+
+    /// Whether something may come of a tick: there was a handshake, and 540 s later its last secrets are forgotten.
+    pub fn is_stirred(&self) -> bool {
+        self.stirred
     }
 
     /// The share of packets lost towards us, 0 to 1.
@@ -259,6 +267,7 @@ impl Engine {
                 _ => Ok(None),
             }
         });
+        self.stirred = true;
         self.compare(now);
         written
     }
@@ -277,6 +286,7 @@ impl Engine {
             TunnResult::Err(error) => Err(reason(&error)),
             _ => Ok(Ticked::Quiet),
         });
+        self.stirred &= ticked != Ok(Ticked::Expired);
         self.compare(now);
         ticked
     }
@@ -304,6 +314,7 @@ impl Engine {
             TunnResult::Err(error) => Err(reason(&error)),
             _ => Ok(0),
         })?;
+        self.stirred = true;
         match kind {
             wire::Message::Initiation => {
                 self.initiator = false;

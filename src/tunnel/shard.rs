@@ -12,6 +12,7 @@ use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
 use crate::tunnel::limits::Limits;
+use crate::tunnel::wheel::Wheel;
 use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Priority, Reason, Routes, Turn};
 
 /// A link's place in a shard.
@@ -48,6 +49,9 @@ pub struct Full;
 /// So many that a free number is soon found at random.
 const MOST_LINKS: usize = 60_000;
 
+/// Handshakes that one call of [`Shard::tick`] begins: each costs about as much as a hundred packets.
+const INITIATIONS: u64 = 4;
+
 /// What one worker owns.
 #[derive(Debug)]
 pub struct Shard {
@@ -65,8 +69,7 @@ pub struct Shard {
     pub(super) drops: Drops,
     pub(super) mtus: Arc<Mtus>,
     clock: ClockWatch,
-    /// Where the last round of ticks stopped for want of room.
-    ticked: usize,
+    wheel: Wheel,
 }
 
 impl Shard {
@@ -86,7 +89,7 @@ impl Shard {
             drops: Drops::default(),
             mtus: Arc::default(),
             clock: ClockWatch::new(moment.now, moment.wall),
-            ticked: 0,
+            wheel: Wheel::new(moment.now),
         }
     }
 
@@ -137,6 +140,7 @@ impl Shard {
     pub fn remove(&mut self, slot: LinkSlot) {
         if let Some(link) = self.links.get_mut(slot.0).and_then(Option::take) {
             self.by_key.remove(&(link.socket(), link.key()));
+            self.wheel.rest(slot.0);
             for id in link.end(&mut self.drops) {
                 self.forget_id(id);
             }
@@ -153,6 +157,7 @@ impl Shard {
         if let Some(link) = self.link_mut(slot) {
             link.place(to);
         }
+        self.rouse(slot);
     }
 
     /// Forgets which of our addresses a link's peer used.
@@ -174,6 +179,7 @@ impl Shard {
         if let Some(link) = self.link_mut(slot) {
             link.tune(manner);
         }
+        self.rouse(slot);
     }
 
     /// Gives a link another preshared key, from the next handshake on.
@@ -207,23 +213,25 @@ impl Shard {
         sent.inspect_err(|reason| self.drops.count(*reason))
     }
 
-    /// Lets time pass for every link: to be called every 100 to 250 ms, and again while it returns true, which
-    /// says that `out` must be emptied first.
-    pub fn tick(&mut self, moment: Moment, out: &mut Batch<Hop>) -> bool {
+    /// Lets time pass, to be called when [`Shard::next_tick`] says so. Does a portion of what is due: the rest can wait
+    /// for packets that have arrived, and must wait for room in `out`.
+    pub fn tick(&mut self, moment: Moment, out: &mut Batch<Hop>) {
         if self.clock.put_forward(moment.now, moment.wall) {
             self.renew_all(moment, out);
         }
-        while self.ticked < self.links.len() {
-            if !out.has_room() {
-                return true;
-            }
-            let slot = LinkSlot(self.ticked);
-            self.ticked += 1;
-            self.with_link(slot, moment, out, Link::tick);
-            self.forget_released(slot);
+        self.wheel.turn(moment.now);
+        let mut initiations = 0;
+        while initiations < INITIATIONS
+            && out.has_room()
+            && let Some(slot) = self.wheel.next()
+        {
+            initiations += self.tick_link(LinkSlot(slot), moment, out);
         }
-        self.ticked = 0;
-        false
+    }
+
+    /// When to call [`Shard::tick`] next: in a second at the latest, and in the past while there is more to do.
+    pub fn next_tick(&self) -> Instant {
+        self.wheel.next_turn()
     }
 
     /// What went no further.
@@ -252,7 +260,28 @@ impl Shard {
     ) -> Option<T> {
         let link = self.links.get_mut(slot.0)?.as_deref_mut()?;
         let mut turn = Turn { now: moment.now, wall: moment.wall, mtus: &self.mtus, out, drops: &mut self.drops };
-        Some(work(link, &mut turn))
+        let done = work(link, &mut turn);
+        self.rouse(slot);
+        Some(done)
+    }
+
+    /// How many initiations came of it.
+    fn tick_link(&mut self, slot: LinkSlot, moment: Moment, out: &mut Batch<Hop>) -> u64 {
+        let initiations = |shard: &Self| shard.link(slot).map_or(0, Link::initiations);
+        let before = initiations(self);
+        self.with_link(slot, moment, out, Link::tick);
+        self.forget_released(slot);
+        if self.link(slot).is_none_or(|link| !link.is_awake()) {
+            self.wheel.rest(slot.0);
+        }
+        initiations(self) - before
+    }
+
+    /// Sees to it that a link is ticked if it has got a reason to be.
+    fn rouse(&mut self, slot: LinkSlot) {
+        if !self.wheel.is_awake(slot.0) && self.link(slot).is_some_and(Link::is_awake) {
+            self.wheel.wake(slot.0);
+        }
     }
 
     fn link_mut(&mut self, slot: LinkSlot) -> Option<&mut Link> {

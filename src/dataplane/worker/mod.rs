@@ -30,8 +30,8 @@ use crate::tunnel::segment::Coalescer;
 use crate::tunnel::wire::OVERHEAD;
 use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Shard, SocketSlot};
 
-/// How often every peer's clock goes on: at least each 250 ms.
-const TICK: Duration = Duration::from_millis(200);
+/// How long a socket that takes no more is waited for before it is tried again.
+const BLOCKED: Duration = Duration::from_millis(200);
 /// Octets after which a buffer is passed on.
 const BURST: usize = 60 * 1024;
 /// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
@@ -114,16 +114,13 @@ impl Worker {
 
     /// Runs until it is stopped or the device is gone.
     pub(super) fn run(mut self) -> End {
-        let mut due = Instant::now();
         let mut events = [EpollEvent::empty(); 64];
         let mut more = false;
         loop {
-            let now = Instant::now();
-            if now >= due {
+            if self.shard.next_tick() <= Instant::now() {
                 self.tick();
-                due = now + TICK;
             }
-            let patience = if more { EpollTimeout::ZERO } else { timeout(due.saturating_duration_since(now)) };
+            let patience = if more { EpollTimeout::ZERO } else { timeout(self.patience()) };
             match self.epoll.wait(&mut events, patience) {
                 Ok(ready) => events[..ready].iter().for_each(|event| self.handle(*event)),
                 Err(Errno::EINTR) => {}
@@ -173,13 +170,16 @@ impl Worker {
     }
 
     fn tick(&mut self) {
-        while self.shard.tick(moment(), &mut self.out) {
-            self.flush();
-            if self.blocked.is_some() {
-                break;
-            }
-        }
+        self.shard.tick(moment(), &mut self.out);
         self.flush();
+    }
+
+    /// How long to wait for events: until the next tick, for which there must be room.
+    fn patience(&self) -> Duration {
+        match self.blocked {
+            Some(_) => BLOCKED,
+            None => self.shard.next_tick().saturating_duration_since(Instant::now()),
+        }
     }
 
     fn set_mtus(&mut self, mtus: Arc<Mtus>) {

@@ -5,6 +5,7 @@ mod outside;
 mod owner;
 mod roaming;
 mod sessions;
+mod ticks;
 mod world;
 
 pub(crate) use crate::{identity, net, tunnel};
