@@ -67,7 +67,7 @@ impl Socket {
             .map_err(|(_, errno)| system("locking the directory", directory)(errno.into()))?;
         let path = directory.join(format!("{name}.sock"));
         remove_stale(&path)?;
-        let listener = listen_at(&path).map_err(|errno| system("listening at", &path)(errno.into()))?;
+        let listener = listen_at(&path).map_err(system("listening at", &path))?;
         drop(lock);
         Self::new(listener, Some(path))
     }
@@ -134,7 +134,21 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-fn listen_at(path: &Path) -> nix::Result<UnixListener> {
+/// Listens under another name first: `wg(8)` takes a socket that refuses it for a stale one and removes it, so none
+/// of that name may be there before it listens. The directory is locked, so that a leftover of the other name is
+/// nobody's.
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("sock.new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = bound_at(&fresh)?;
+    fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+fn bound_at(path: &Path) -> nix::Result<UnixListener> {
     let descriptor = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // On Linux the file takes its mode from the socket (unix(7) is silent; `unix_bind_bsd` in the kernel): so it is
     // never open to others, not for a moment, and the umask, which all threads share, stays as it is.
@@ -176,6 +190,18 @@ mod tests {
         drop(UnixListener::bind(&path).expect("one that leaves its file"));
         assert!(path.exists());
         assert!(Socket::open(folder.path(), "wg0").expect("the stale one replaced").is_there());
+    }
+
+    #[test]
+    fn it_gets_its_name_when_it_listens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fresh = folder.path().join("wg0.sock.new");
+        drop(UnixListener::bind(&fresh).expect("what a crash left"));
+        let socket = Socket::open(folder.path(), "wg0").expect("a socket");
+        let bound = socket.listener.local_addr().expect("an address");
+        assert_eq!(bound.as_pathname(), Some(fresh.as_path()), "it was bound under another name");
+        assert!(!fresh.exists() && socket.is_there(), "which it has no more");
+        assert!(UnixStream::connect(folder.path().join("wg0.sock")).is_ok());
     }
 
     #[test]
