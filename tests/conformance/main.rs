@@ -13,14 +13,25 @@ mod arguments;
 #[path = "../bench/mod.rs"]
 mod bench;
 mod carry;
+mod client;
+mod data;
 mod device;
+mod endpoints;
+mod flood;
+mod handshake;
 mod keys;
+mod noise;
 mod prefixes;
+mod relay;
 mod report;
 mod rig;
+mod routing;
 mod runner;
 mod scenario;
+mod streams;
 mod subject;
+mod times;
+mod tos;
 mod uapi;
 
 use std::process::ExitCode;

@@ -163,6 +163,9 @@ fn masked_v6(bits: u32) -> Ipv6Addr {
     Ipv6Addr::from(0x3AAA_AAAA_AAAA_AAAA_AAAA_AAAA_AAAA_AAAA & u128::MAX.checked_shl(128 - bits).unwrap_or(0))
 }
 
+/// A second or two; several times that for a build with checks and without optimisation.
+const LOADED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 12 } else { 3 });
+
 /// 255 * 256 prefixes of each family for one peer, 40 peers with 52 prefixes, 30 peers with hardly any.
 fn a_hundred_and_thirty_thousand_prefixes_load(rig: &Rig) {
     let at = Namespace::new("alone").expect("a namespace");
@@ -179,7 +182,7 @@ fn a_hundred_and_thirty_thousand_prefixes_load(rig: &Rig) {
     let shown = node.wg("show", "allowed-ips").expect("prefixes");
     assert_eq!(shown.split_ascii_whitespace().count(), 255 * 256 * 2 + 1);
     println!("130,560 prefixes took {took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < LOADED, "{took:?}");
 
     let peer = |a: u32| {
         let list: String = (1..=52).map(|b| format!("AllowedIPs = {a}.{b}.0.0/16\n")).collect();

@@ -1,8 +1,8 @@
 //! Runs scenarios, each in a process of its own, so that one that hangs or dies takes nothing along.
 //!
 //! ```text
-//!  jobs ─┬─ slow ───▶ 12 at once ─┐
-//!        ├─ light ──▶  4 at once ─┴─▶ then those that need the machine alone, one by one ─▶ outcomes
+//!  jobs ─┬─ those that wait ─▶ 12 at once ─┐
+//!        ├─ light ───────────▶  4 at once ─┴─▶ then those that need the machine alone ─▶ outcomes
 //!        └─ each: this program with --one, ended when its time is up; what it printed is the reason
 //! ```
 
@@ -19,7 +19,7 @@ use crate::rig::Rig;
 use crate::scenario::{Cost, Scenario};
 use crate::subject::Subject;
 
-/// Slow scenarios at once: they sleep.
+/// Scenarios at once that wait.
 const SLEEPERS: usize = 12;
 
 /// One scenario on one subject.
@@ -40,8 +40,10 @@ pub struct Outcome {
 /// Runs all jobs and gives their outcomes in the same order; `report` is told of each as it ends.
 pub fn run(jobs: &[Job<'_>], threads: usize, report: &(impl Fn(&Job<'_>, &Outcome) + Sync)) -> Vec<Outcome> {
     let outcomes: Vec<Mutex<Option<Outcome>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
-    let work = |cost: Cost, threads: usize| {
-        let chosen: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].scenario.cost == cost).collect();
+    let work = |costs: &[Cost], threads: usize| {
+        // The longest first.
+        let of = |cost: &Cost| (0..jobs.len()).filter(move |at| jobs[*at].scenario.cost == *cost).collect::<Vec<_>>();
+        let chosen: Vec<usize> = costs.iter().flat_map(of).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..threads.min(chosen.len()) {
@@ -56,18 +58,18 @@ pub fn run(jobs: &[Job<'_>], threads: usize, report: &(impl Fn(&Job<'_>, &Outcom
         });
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| work(Cost::Slow, SLEEPERS));
-        work(Cost::Light, threads);
+        scope.spawn(|| work(&[Cost::Slow, Cost::Waits], SLEEPERS));
+        work(&[Cost::Light], threads);
     });
-    work(Cost::Alone, 1);
+    work(&[Cost::Alone], 1);
     outcomes.into_iter().map(|outcome| outcome.into_inner().expect("no panic").expect("every job ran")).collect()
 }
 
 /// Runs a job in a process of its own.
 fn run_apart(job: &Job<'_>) -> Outcome {
     let began = Instant::now();
-    let mut log = tempfile::tempfile().expect("a file");
-    let mut child = start(job, &log);
+    let (mut said, mut complained) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
+    let mut child = start(job, &said, &complained);
     let limit = job.scenario.cost.limit();
     let ended = wait_for(limit, || child.try_wait().ok().flatten());
     if ended.is_none() {
@@ -75,9 +77,8 @@ fn run_apart(job: &Job<'_>) -> Outcome {
         // Its namespaces, with what runs in them, belong to nobody now.
         sweep().expect("swept");
     }
-    let mut said = Vec::new();
-    log.rewind().and_then(|()| log.read_to_end(&mut said)).expect("what it printed");
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    // The reason first.
+    let said = format!("{}\n{}", read(&mut complained), read(&mut said)).trim().to_owned();
     let failure = match ended {
         Some(status) if status.success() => None,
         Some(status) if said.is_empty() => Some(status.to_string()),
@@ -87,11 +88,17 @@ fn run_apart(job: &Job<'_>) -> Outcome {
     Outcome { took: began.elapsed(), failure }
 }
 
-fn start(job: &Job<'_>, log: &File) -> Child {
+fn read(file: &mut File) -> String {
+    let mut octets = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut octets)).expect("what it printed");
+    String::from_utf8_lossy(&octets).trim().to_owned()
+}
+
+fn start(job: &Job<'_>, said: &File, complained: &File) -> Child {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
     command.args(["--one", "--exact", "--subjects", &job.subject.name, &job.scenario.full_name()]);
-    let (out, err) = (log.try_clone().expect("a descriptor"), log.try_clone().expect("a descriptor"));
+    let (out, err) = (said.try_clone().expect("a descriptor"), complained.try_clone().expect("a descriptor"));
     // The pipe tells the child when this process is gone.
     command.stdin(Stdio::piped()).stdout(out).stderr(err);
     command.spawn().expect("a process")

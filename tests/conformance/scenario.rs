@@ -32,8 +32,10 @@ impl Scenario {
 /// What a scenario costs, and thereby when it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// Mostly waits: several run at once.
+    /// A second or a few: several run at once.
     Light,
+    /// Waits for seconds of the protocol's own, and needs hardly anything: many run at once.
+    Waits,
     /// Needs the machine for itself.
     Alone,
     /// Minutes of waiting for the protocol's own times: ignored by `cargo test`, part of `make conformance`.
@@ -44,7 +46,7 @@ impl Cost {
     /// When a scenario is ended as failed.
     pub fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Light => 30,
+            Self::Light | Self::Waits => 30,
             Self::Alone => 60,
             Self::Slow => 330,
         })
@@ -67,13 +69,21 @@ pub(crate) use scenarios;
 
 /// All scenarios, area by area.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [
+    let areas = [
         crate::carry::SCENARIOS,
+        crate::streams::SCENARIOS,
         crate::prefixes::SCENARIOS,
         crate::keys::SCENARIOS,
+        crate::endpoints::SCENARIOS,
+        crate::routing::SCENARIOS,
         crate::device::SCENARIOS,
         crate::uapi::SCENARIOS,
-    ]
-    .into_iter()
-    .flatten()
+        crate::tos::SCENARIOS,
+        crate::relay::SCENARIOS,
+        crate::data::SCENARIOS,
+        crate::handshake::SCENARIOS,
+        crate::flood::SCENARIOS,
+        crate::times::SCENARIOS,
+    ];
+    areas.into_iter().flatten()
 }

@@ -25,8 +25,11 @@ impl Subject {
         Self { name: "turnpike".into(), command: Ok(words(TURNPIKE, "tunnel -f {name}")) }
     }
 
-    /// The implementation of this name; the one of `SUBJECT_COMMAND` by its program's name.
+    /// The implementation of this name: that of `SUBJECT_COMMAND` by its program's name, else one that is known.
     pub fn named(name: &str) -> Option<Self> {
+        if let Some(given) = Self::given().filter(|given| given.name == name) {
+            return Some(given);
+        }
         let installed = |arguments: &str, remedy| {
             let command = found(name).map(|path| words(&path.to_string_lossy(), arguments)).ok_or(remedy);
             Some(Self { name: name.to_owned(), command })
@@ -38,7 +41,7 @@ impl Subject {
                 "-f --disable-drop-privileges {name}",
                 "cargo install --locked --root target/bench/tools boringtun-cli, or make bench",
             ),
-            _ => Self::given().filter(|given| given.name == name),
+            _ => None,
         }
     }
 

@@ -14,6 +14,7 @@ scenarios! {
     Light:
         get_tells_everything_that_set_took,
         one_connection_serves_many_requests,
+        requests_that_come_together_are_each_answered,
         a_refused_request_tells_its_errno_and_leaves_the_peers_alone,
         update_only_makes_no_peer_and_remove_unmakes_one,
         requests_in_pieces_are_whole_and_a_silent_client_holds_nobody_up,
@@ -119,7 +120,12 @@ fn one_connection_serves_many_requests(rig: &Rig) {
         assert_eq!(dialogue.errno(&format!("set=1\nlisten_port={port}\n\n")), 0);
         assert_eq!(values(&dialogue.ask("get=1\n\n"), "listen_port"), [port]);
     }
-    // Also when they come together.
+}
+
+fn requests_that_come_together_are_each_answered(rig: &Rig) {
+    let at = Namespace::new("alone").expect("a namespace");
+    let _node = rig.node(&at, "wg0");
+    let mut dialogue = Dialogue::begin(rig, "wg0");
     dialogue.say("set=1\nlisten_port=40004\n\nget=1\n\nget=1\n\n");
     assert_eq!(errno(&dialogue.answer()), 0);
     for _ in 0..2 {
