@@ -8,7 +8,7 @@
 //! | panics when an output buffer is short, before any check | lengths are compared first; a panic is contained |
 //! | does not pad | zeros up to a multiple of 16, or the MTU |
 //! | takes counters up to 2^64 - 1, and overflows | [`wire::classify`] refuses them before |
-//! | keeps sessions until the tick after 180 s | [`Sessions`] says when each one ends |
+//! | keeps sessions until the tick after 180 s | `sessions.rs` says when each one ends |
 //! | queues up to 256 packets before a session, reorders them | never asked to seal without a session |
 //! | limits handshakes by one count over all sources | [`Identity::admit`], driven by `limits.rs`; its own limit is infinite |
 //! | takes keys with which the secret is always zero | neither begins nor answers a handshake with one |

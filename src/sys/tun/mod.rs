@@ -168,6 +168,10 @@ impl Tun {
     /// Asks the device to yield superpackets, and packets whose checksum is not computed yet (`TUNSETOFFLOAD`). What
     /// the kernel does not have is left out; what the device does from now on is returned. It holds for all queues.
     ///
+    /// A superpacket has up to 64 KiB: 47 segments at an MTU of 1420, two more than one UDP datagram of the tunnel may be
+    /// cut into. The device's `gso_max_segs` and `gso_max_size` are no remedy: local streams keep to a lower limit, but
+    /// the kernel cuts what it forwards beyond it into single packets.
+    ///
     /// Packets that are queued already keep their form, and what may be written does not depend on it.
     pub fn set_segmentation(&self, wanted: Segmentation) -> Segmentation {
         let possible = if self.headers { wanted } else { Segmentation::default() };

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!  sent      source address · traffic class · length of the datagrams that the octets are cut into
-//!  received  the address it was sent to · traffic class · length of the datagrams that were put together
+//!  received  the address it was sent to · traffic class · length of the datagrams that were put together · when
 //! ```
 
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
 
 use super::Outgoing;
 
-/// Octets for all messages of one datagram: 88 are sent at most, 104 received.
+/// Octets for all messages of one datagram: 88 are sent at most, 120 received.
 const SIZE: usize = 128;
 /// Octets of a message's head; its data follow.
 const HEAD: usize = size_of::<libc::cmsghdr>();
@@ -28,6 +29,8 @@ pub(super) struct Notes {
     pub(super) segment: Option<usize>,
     /// Its traffic class.
     pub(super) tos: u8,
+    /// When the kernel received it.
+    pub(super) received: Option<SystemTime>,
 }
 
 impl Control {
@@ -114,9 +117,18 @@ impl Notes {
                 self.segment =
                     number(data).and_then(|length| usize::try_from(length).ok()).filter(|length| *length > 0);
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => self.received = time(data),
             _ => {}
         }
     }
+}
+
+fn time(data: &[u8]) -> Option<SystemTime> {
+    let part =
+        |at: usize| data.get(at..).and_then(<[u8]>::first_chunk).map(|octets| libc::c_long::from_ne_bytes(*octets));
+    let seconds = u64::try_from(part(offset_of!(libc::timespec, tv_sec))?).ok()?;
+    let rest = u32::try_from(part(offset_of!(libc::timespec, tv_nsec))?).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
 }
 
 /// The first message in a buffer: its head, its data, and what follows.
@@ -154,7 +166,7 @@ mod tests {
         let info = libc::in_pktinfo { ipi_ifindex: 3, ipi_spec_dst: spec, ipi_addr: other };
         used = control.put(used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         let local = Some(IpAddr::from([192, 0, 2, 7]));
-        assert_eq!(control.notes(used), Notes { local, segment: Some(1452), tos: 0x2e });
+        assert_eq!(control.notes(used), Notes { local, segment: Some(1452), tos: 0x2e, received: None });
         assert_eq!(control.notes(0), Notes::default());
     }
 

@@ -134,8 +134,24 @@ impl UdpSocket {
     /// Asks for runs of datagrams in one piece (`UDP_GRO`, since Linux 5.0), or for each by itself. Whether they come
     /// in one piece from now on, in every family.
     pub fn set_gro(&self, wanted: bool) -> bool {
-        let ask = |fd| set_number(&fd, libc::SOL_UDP, libc::UDP_GRO, wanted.into()).is_ok();
-        let done = self.descriptors().map(|(_, fd)| ask(fd)).filter(|ok| *ok).count();
+        self.switch(libc::SOL_UDP, libc::UDP_GRO, wanted)
+    }
+
+    /// Asks for the time at which the kernel received each datagram, by the clock of the time of day, so that the time
+    /// it lay in the socket's buffer is known. Whether it is told from now on, in every family.
+    pub fn set_timestamps(&self, wanted: bool) -> bool {
+        self.switch(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, wanted)
+    }
+
+    /// How many datagrams the kernel has dropped at these sockets since they were bound: for a full buffer, above all,
+    /// or a wrong checksum (`SO_MEMINFO`, since Linux 4.12; 0 before). It counts to 2³² and begins again.
+    pub fn dropped(&self) -> u64 {
+        self.descriptors().map(|(_, fd)| u64::from(drops(fd))).sum()
+    }
+
+    /// Switches an option in every family; whether it is on in all.
+    fn switch(&self, level: libc::c_int, option: libc::c_int, wanted: bool) -> bool {
+        let done = self.descriptors().filter(|(_, fd)| set_number(fd, level, option, wanted.into()).is_ok()).count();
         wanted && done == self.descriptors().count()
     }
 
@@ -270,6 +286,15 @@ fn set_number(fd: &impl AsFd, level: libc::c_int, option: libc::c_int, value: li
     // SAFETY: the option reads one integer, which lives until after the call.
     let result = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
     Errno::result(result).map(|_| ())
+}
+
+/// What a socket has dropped, by the last of the numbers that the option yields (`linux/sock_diag.h`).
+fn drops(fd: BorrowedFd<'_>) -> u32 {
+    let (mut numbers, mut length) = ([0_u32; 9], length_of::<[u32; 9]>());
+    let place = (&raw mut numbers).cast();
+    // SAFETY: the option writes at most `length` octets to `numbers`, and the length; both live until after the call.
+    unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, place, &raw mut length) };
+    numbers[8]
 }
 
 fn length_of<T>() -> libc::socklen_t {

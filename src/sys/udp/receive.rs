@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::{NonNull, null_mut};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 
@@ -28,6 +29,8 @@ pub struct Incoming<'a> {
     pub local: Option<IpAddr>,
     /// Its traffic class: DSCP in the upper six bits, ECN in the lower two. One run has one.
     pub tos: u8,
+    /// When the kernel received it, or the first of a run: with [`UdpSocket::set_timestamps`].
+    pub received: Option<SystemTime>,
 }
 
 impl<'a> Incoming<'a> {
@@ -98,8 +101,8 @@ impl Intake {
         // SAFETY: slot `i` lies within the space, whose octets all have a value, and only `fill` writes to it.
         let octets = unsafe { std::slice::from_raw_parts(self.slot(i), length) };
         let from = name.get(header.msg_hdr.msg_namelen)?;
-        let Notes { local, segment, tos } = control.notes(header.msg_hdr.msg_controllen);
-        Some(Incoming { octets, segment: segment.unwrap_or(length).max(1), from, local, tos })
+        let Notes { local, segment, tos, received } = control.notes(header.msg_hdr.msg_controllen);
+        Some(Incoming { octets, segment: segment.unwrap_or(length).max(1), from, local, tos, received })
     }
 
     /// Where a slot's octets begin, `i` being below [`BATCH`].

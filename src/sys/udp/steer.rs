@@ -7,7 +7,7 @@
 //!  type 1, anything else, a number without a worker         → by a hash of addresses and ports
 //! ```
 //!
-//! The worker's number is part of the receiver indices that it gives out ([`crate::tunnel::shard`]), so a session's
+//! The worker's number is part of the receiver indices that it gives out ([`crate::tunnel::Shard`]), so a session's
 //! messages reach their worker whatever address they come from: also after the peer moved, or its NAT forgot it.
 //!
 //! The program is classic BPF (`SO_ATTACH_REUSEPORT_CBPF`, since Linux 4.5). For UDP it sees the datagram without the

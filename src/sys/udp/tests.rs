@@ -1,7 +1,7 @@
 //! Datagrams over loopback.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 
@@ -147,6 +147,40 @@ fn what_is_refused_in_one_piece_is_told_from_what_fails_by_itself() {
         assert!(matches!(send(&here, &[far_too_many]), Err(SendError::Refused(_))));
         assert_eq!(send(&here, &[plain(&long, to), far_too_many]), Ok(1), "what stands before it is sent");
         assert_eq!(send(&here, &[plain(&[0; 65_535], to)]), Err(SendError::Failed(Errno::EMSGSIZE)));
+    }
+}
+
+#[test]
+fn the_time_of_arrival_is_told_where_that_is_wanted() {
+    let ((here, there), mut intake) = (pair(), Intake::default());
+    for family in FAMILIES {
+        let datagram = plain(b"x", loopback(family, there.port()));
+        for wanted in [true, false] {
+            assert_eq!(there.set_timestamps(wanted), wanted);
+            let before = SystemTime::now();
+            assert_eq!(send(&here, &[datagram]), Ok(1));
+            assert_eq!(wait(&there, family, &mut intake, BATCH), 1);
+            let received = intake.iter().next().expect("it came").received;
+            assert_eq!(received.is_some_and(|at| at >= before && at <= SystemTime::now()), wanted);
+            assert_eq!(received.is_some(), wanted);
+        }
+    }
+}
+
+#[test]
+fn what_finds_the_buffer_full_is_counted() {
+    let ((here, there), mut sender, mut intake) = (pair(), Sender::default(), Intake::default());
+    let octets = [0; 60_000];
+    for family in FAMILIES {
+        let (before, datagram) = (there.dropped(), plain(&octets, loopback(family, there.port())));
+        let sent: usize = (0..8).map(|_| here.send(&mut sender, [datagram; 50]).unwrap_or(0)).sum();
+        let mut came = 0;
+        while let Ok(count) = there.receive(family, &mut intake, BATCH) {
+            came += count;
+        }
+        let dropped = usize::try_from(there.dropped() - before).expect("few");
+        assert!(dropped > 0 && came > 0, "{sent} {came}");
+        assert_eq!(came + dropped, sent);
     }
 }
 
