@@ -16,6 +16,8 @@ pub(super) struct Open {
     /// The port that the plan asked for, 0 for any.
     asked: u16,
     device: Option<String>,
+    /// How many datagrams it had lost when that was last asked, modulo 2³².
+    lost: u32,
 }
 
 /// The sockets, each in a slot that it keeps as long as its name is in the plan.
@@ -25,6 +27,8 @@ pub(super) struct Sockets {
     mark: u32,
     /// Whether trains are to be received in one piece.
     gro: bool,
+    /// Datagrams lost by sockets that are gone, and not told yet.
+    lost: u64,
 }
 
 /// Where a socket of the coming state comes from.
@@ -62,6 +66,12 @@ impl Sockets {
     /// All.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SocketSlot, &Open)> {
         self.slots.iter().enumerate().filter_map(|(slot, open)| Some((SocketSlot(slot), open.as_ref()?)))
+    }
+
+    /// How many datagrams the kernel has dropped at the sockets since this was last asked, those that are gone included.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        let open = self.slots.iter_mut().flatten().map(Open::take_lost).sum::<u64>();
+        open + std::mem::take(&mut self.lost)
     }
 
     /// Brings about the plan's sockets, or leaves everything as it was. Returns the slots that are free now.
@@ -135,20 +145,22 @@ impl Sockets {
         }
         self.mark = plan.mark;
         for ((wanted, origin), home) in plan.sockets.iter().zip(origins).zip(homes) {
-            let udp = match origin {
-                Origin::Slot(slot) => former[slot].take().map(|open| open.udp),
+            let settled = match origin {
+                Origin::Slot(slot) => former[slot].take().map(|open| (open.udp, open.lost)),
                 Origin::Bound(udp, gro) => {
                     self.gro &= gro;
-                    Some(udp)
+                    Some((udp, 0))
                 }
             };
-            let (Some(udp), Some(home)) = (udp, home) else { continue };
+            let (Some((udp, lost)), Some(home)) = (settled, home) else { continue };
             if self.slots.len() <= home {
                 self.slots.resize_with(home + 1, || None);
             }
             listen(epoll, SocketSlot(home), &udp, false);
-            self.slots[home] = Some(Open { id: wanted.id, udp, asked: wanted.port, device: wanted.device.clone() });
+            let device = wanted.device.clone();
+            self.slots[home] = Some(Open { id: wanted.id, udp, asked: wanted.port, device, lost });
         }
+        self.lost += former.iter_mut().flatten().map(Open::take_lost).sum::<u64>();
         (0..self.slots.len()).filter(|slot| self.slots[*slot].is_none()).map(SocketSlot).collect()
     }
 }
@@ -157,6 +169,12 @@ impl Open {
     /// Whether it can stay for what is wanted, the device aside, which can be changed.
     fn suits(&self, wanted: &SocketPlan) -> bool {
         wanted.port == self.asked || wanted.port == self.udp.port()
+    }
+
+    /// How many datagrams the kernel has dropped here since this was last asked: fewer than 2³².
+    fn take_lost(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.lost, self.udp.dropped());
+        self.lost.wrapping_sub(before).into()
     }
 
     fn retune(&self, device: Option<&str>, mark: u32, former: u32) -> Result<(), BindError> {
@@ -251,6 +269,45 @@ mod tests {
         let error = sockets.apply(&plan(vec![wanted(1, 0), wanted(2, other.port())]), &epoll).err();
         assert_eq!(error, Some(BindError::PortInUse(other.port())));
         assert_eq!(ports(&sockets), before);
+    }
+
+    /// Sends more to a port of this host than its buffer holds; how many.
+    fn flood(port: u16) -> u64 {
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let octets = [0; 60_000];
+        (0..400).map(|_| u64::from(sender.send_to(&octets, ("127.0.0.1", port)).is_ok())).sum()
+    }
+
+    fn received(sockets: &Sockets) -> u64 {
+        let mut intake = crate::sys::udp::Intake::default();
+        let (_, open) = sockets.iter().next().expect("a socket");
+        let received = std::iter::from_fn(|| open.udp.receive(Family::V4, &mut intake, 64).ok());
+        received.map(|number| u64::try_from(number).expect("few")).sum()
+    }
+
+    #[test]
+    fn what_finds_a_buffer_full_is_counted_once_whatever_becomes_of_the_socket() {
+        let (mut sockets, epoll) = setup();
+        sockets.apply(&plan(vec![wanted(1, 0)]), &epoll).expect("a port");
+        assert_eq!(sockets.take_lost(), 0, "canary: nothing was sent");
+        let port = ports(&sockets)[0].1;
+        let first = flood(port) - received(&sockets);
+        assert!(first > 0, "the buffer was full");
+        assert_eq!(sockets.take_lost(), first);
+        assert_eq!(sockets.take_lost(), 0, "told once");
+
+        let second = flood(port) - received(&sockets);
+        sockets.apply(&plan(vec![wanted(2, port)]), &epoll).expect("under another name");
+        assert_eq!(sockets.take_lost(), second, "handed over");
+        let third = flood(port) - received(&sockets);
+        sockets.apply(&plan(vec![wanted(2, 0)]), &epoll).expect("another port");
+        assert_ne!(ports(&sockets)[0].1, port);
+        assert_eq!(sockets.take_lost(), third, "closed");
+        let fourth = flood(ports(&sockets)[0].1) - received(&sockets);
+        assert!(second > 0 && third > 0 && fourth > 0, "{second} {third} {fourth}");
+        assert_eq!(sockets.take_lost(), fourth, "counts from 0 again");
+        assert!(sockets.apply(&plan(vec![]), &epoll).is_ok());
+        assert_eq!(sockets.take_lost(), 0);
     }
 
     #[test]

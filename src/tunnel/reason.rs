@@ -47,6 +47,9 @@ reasons! {
     TunRefused = "tun_refused",
     /// Longer than a buffer.
     Oversized = "oversized",
+    /// From the network: the socket's buffer was full, since they come faster than they are opened; the kernel dropped
+    /// it, or a whole run of datagrams counted as one. Also a wrong UDP checksum.
+    ReceiveBufferFull = "receive_buffer_full",
     /// From the network: no WireGuard message by type and length.
     MalformedDatagram = "malformed_datagram",
     /// From the network: the socket has no private key yet.

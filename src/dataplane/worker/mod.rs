@@ -28,7 +28,7 @@ use crate::sys::tun::{Segmentation, Tun};
 use crate::sys::udp::{Intake, Sender, supports_segmentation};
 use crate::tunnel::segment::Coalescer;
 use crate::tunnel::wire::OVERHEAD;
-use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Shard, SocketSlot};
+use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
 
 /// How long a socket that takes no more is waited for before it is tried again.
 const BLOCKED: Duration = Duration::from_millis(200);
@@ -163,13 +163,17 @@ impl Worker {
                     self.tick();
                     drop(answer.send(applied));
                 }
-                Command::Observe(answer) => drop(answer.send(self.observe(moment()))),
+                Command::Observe(answer) => {
+                    self.count_lost();
+                    drop(answer.send(self.observe(moment())));
+                }
                 Command::Stop => self.end = Some(End::Stopped),
             }
         }
     }
 
     fn tick(&mut self) {
+        self.count_lost();
         self.shard.tick(moment(), &mut self.out);
         self.flush();
     }
@@ -186,6 +190,12 @@ impl Worker {
         // What a relay puts together here it sends on as one train.
         self.coalescer.set_most(LONGEST_TRAIN / (mtus.device() + OVERHEAD));
         self.shard.set_mtus(mtus);
+    }
+
+    /// Counts what the kernel dropped before it could be received.
+    fn count_lost(&mut self) {
+        let lost = self.sockets.take_lost();
+        self.shard.count(Reason::ReceiveBufferFull, lost);
     }
 
     /// The device failed: it was deleted, or is being deleted.

@@ -144,9 +144,10 @@ impl UdpSocket {
     }
 
     /// How many datagrams the kernel has dropped at these sockets since they were bound: for a full buffer, above all,
-    /// or a wrong checksum (`SO_MEMINFO`, since Linux 4.12; 0 before). It counts to 2³² and begins again.
-    pub fn dropped(&self) -> u64 {
-        self.descriptors().map(|(_, fd)| u64::from(drops(fd))).sum()
+    /// or a wrong checksum (`SO_MEMINFO`, since Linux 4.12; 0 before). It counts to 2³² and begins again. What the
+    /// kernel had put together (`UDP_GRO`) counts as one.
+    pub fn dropped(&self) -> u32 {
+        self.descriptors().fold(0, |sum: u32, (_, fd)| sum.wrapping_add(drops(fd)))
     }
 
     /// Switches an option in every family; whether it is on in all.
