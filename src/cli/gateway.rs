@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::marking::Marks;
+use super::offloads::Switches;
 use super::output::print;
 use super::{Exit, Failure};
 use crate::gateway::control::{self, ControlError, Request, Response};
@@ -42,9 +43,13 @@ enum Command {
 Signals: SIGHUP reads the bundle again; SIGTERM and SIGINT stop. The ruleset stays and closes by itself 30 s later.
 It works with and without systemd (Type=notify, WatchdogSec=).
 
-Example:
+Environment:
+  TURNPIKE_WITHOUT_OFFLOADS=udp_gso,tun_uso    as --without-offload
+
+Examples:
   turnpike gateway run --bundle bundles/leeds-1.bundle --keys bundles.keys/leeds-1 \\
-      --trust bundles.keys/trust.toml --state /var/lib/turnpike/gateway")]
+      --trust bundles.keys/trust.toml --state /var/lib/turnpike/gateway
+  turnpike gateway run --bundle leeds-1.bundle --keys leeds-1 --trust trust.toml --without-offload udp_gso,tun_uso")]
 struct Run {
     /// This gateway's bundle. If it is missing or refused, the last good one in the state is used.
     #[arg(long, value_name = "FILE")]
@@ -65,6 +70,8 @@ struct Run {
     mtu: u32,
     #[command(flatten)]
     marks: Marks,
+    #[command(flatten)]
+    switches: Switches,
     /// Where to serve metrics; may be given several times [default: port 9587 on loopback and the management address]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Vec<SocketAddr>,
@@ -119,6 +126,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 fn start(arguments: Run) -> Result<Exit, Failure> {
+    let offloads = arguments.switches.offloads()?;
     logging::start(match arguments.log_format {
         LogFormat::Human => logging::Format::Human,
         LogFormat::Json => logging::Format::Json,
@@ -136,6 +144,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         device: arguments.device,
         mtu: arguments.mtu,
         marking: arguments.marks.dscp,
+        offloads,
         metrics,
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))

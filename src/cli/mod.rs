@@ -8,6 +8,7 @@ mod findings;
 mod gateway;
 mod lab;
 mod marking;
+mod offloads;
 mod output;
 mod pages;
 mod policy;

@@ -11,7 +11,10 @@ use super::{Exit, Failure};
 use crate::bundle::Role;
 use crate::gateway::control::{self, Request, Response};
 use crate::telemetry::conditions::{Report, Severity};
-use crate::telemetry::status::{Configuration, Drift, Source, Status};
+use crate::telemetry::status::{Configuration, Drift, Link, Offload, Source, State, Status};
+
+/// The offload by which datagrams leave in trains.
+const TRAINS: &str = "udp_gso";
 
 /// Arguments of `turnpike status`.
 #[derive(Debug, Args)]
@@ -50,6 +53,7 @@ fn page(status: &Status) -> String {
         text += &part;
     }
     text += "\n";
+    text += &offloads(&status.offloads, &status.links);
     text += &drift(&status.drift, status.at);
     text += &conditions(&status.conditions);
     text
@@ -160,6 +164,18 @@ fn drops(status: &Status) -> String {
     table(["dropped by the tunnel", "packets"], rows.map(|drop| [drop.reason.clone(), drop.packets.to_string()]))
 }
 
+/// Which offloads are not in use, and how many links go without one; nothing where all are.
+fn offloads(offloads: &[Offload], links: &[Link]) -> String {
+    let idle = offloads.iter().filter(|offload| offload.state != State::On);
+    let mut parts: Vec<String> = idle.map(|offload| format!("{} {}", offload.name, offload.state.label())).collect();
+    let trains = offloads.iter().any(|offload| offload.name == TRAINS && offload.state == State::On);
+    let single = links.iter().filter(|link| !link.trains).count();
+    if trains && single > 0 {
+        parts.push(format!("{TRAINS} refused on the path of {single} of {} links", links.len()));
+    }
+    if parts.is_empty() { String::new() } else { format!("offloads: {}\n", parts.join(", ")) }
+}
+
 fn drift(drift: &Drift, now: Timestamp) -> String {
     let repairs = drift.ruleset_repairs + drift.routing_repairs;
     let mut text = match (drift.present, repairs) {
@@ -220,6 +236,40 @@ fn octets(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offloads_are_told_where_one_is_not_in_use() {
+        let link = |trains| Link {
+            number: 1,
+            uplink: "fibre".parse().expect("a name"),
+            gateway: "hub-a".parse().expect("a name"),
+            site: "hub-a".parse().expect("a name"),
+            relay: true,
+            key: crate::identity::PublicKey::from_octets([1; 32]),
+            endpoint: None,
+            up: true,
+            last_handshake: None,
+            handshake_rtt_seconds: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            received_packets: 0,
+            sent_packets: 0,
+            handshakes: 0,
+            endpoint_changes: 0,
+            estimated_loss: 0.0,
+            trains,
+        };
+        let states =
+            |uso, gso| [("tun_uso", uso), (TRAINS, gso)].map(|(name, state)| Offload { name: name.to_owned(), state });
+        assert_eq!(offloads(&states(State::On, State::On), &[link(true)]), "");
+        assert_eq!(
+            offloads(&states(State::Missing, State::On), &[link(true), link(false)]),
+            "offloads: tun_uso missing, udp_gso refused on the path of 1 of 2 links\n"
+        );
+        // Then no link has trains, and no path is to blame.
+        assert_eq!(offloads(&states(State::On, State::Off), &[link(false)]), "offloads: udp_gso off\n");
+        assert_eq!(offloads(&[], &[link(false)]), "", "a gateway that tells of none");
+    }
 
     #[test]
     fn ages_and_octets_are_told_in_the_unit_that_people_would_use() {

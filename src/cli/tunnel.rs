@@ -17,8 +17,9 @@ use clap::Args;
 use nix::errno::Errno;
 
 use super::marking::Marks;
+use super::offloads::Switches;
 use super::{Exit, Failure};
-use crate::dataplane::{Dataplane, End, Options};
+use crate::dataplane::{Dataplane, End, Offloads, Options};
 use crate::sys::process::{self, Side};
 use crate::sys::tun::{Tun, TunError};
 use crate::telemetry::logging;
@@ -41,12 +42,16 @@ or the socket is deleted.
 Environment:
   WG_TUN_FD, WG_UAPI_FD    descriptors of a TUN device and a listening socket to use
   WG_PROCESS_FOREGROUND=1  as --foreground
+  TURNPIKE_WITHOUT_OFFLOADS=udp_gso,tun_uso
+                           as --without-offload
   LOG_LEVEL                verbose (or debug), info, error (default) or silent; when set,
-                           the background process keeps writing its log to stderr
+                           the background process keeps writing its log to stderr;
+                           info tells which offloads of the kernel's are in use
 
 Examples:
   turnpike tunnel wg0 && wg setconf wg0 /etc/wireguard/wg0.conf
   ip link delete wg0
+  LOG_LEVEL=info turnpike tunnel --foreground --without-offload udp_gso,udp_gro wg0
 
 Called by the name turnpike-tunnel it needs no subcommand, so that wg-quick(8) can call it:
   ln -s \"$(command -v turnpike)\" /usr/local/sbin/turnpike-tunnel
@@ -60,6 +65,8 @@ pub(super) struct Tunnel {
     foreground: bool,
     #[command(flatten)]
     marks: Marks,
+    #[command(flatten)]
+    switches: Switches,
     /// The interface's name: 1 to 15 characters without blank, slash, colon or percent sign.
     #[arg(value_name = "INTERFACE", value_parser = device_name)]
     interface: String,
@@ -86,7 +93,7 @@ fn device_name(text: &str) -> Result<String, String> {
 
 /// Runs the interface, or starts the process that does.
 pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
-    let environment = Environment::read()?;
+    let environment = Environment::read(arguments.switches.offloads()?)?;
     if arguments.foreground || environment.foreground {
         return serve(arguments, &environment, || Ok(()));
     }
@@ -112,17 +119,19 @@ pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
     }
 }
 
-/// What the environment asks for, in wireguard-go's words.
+/// What the environment asks for, in wireguard-go's words where it has one.
 struct Environment {
     tun: Option<i32>,
     socket: Option<i32>,
     foreground: bool,
     /// The log's level, if one was asked for.
     log: Option<&'static str>,
+    /// What the kernel may take off us, by the options too.
+    offloads: Offloads,
 }
 
 impl Environment {
-    fn read() -> Result<Self, Failure> {
+    fn read(offloads: Offloads) -> Result<Self, Failure> {
         let log = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
         Ok(Self {
             tun: descriptor("WG_TUN_FD")?,
@@ -134,6 +143,7 @@ impl Environment {
                 "silent" => "off",
                 _ => "error",
             }),
+            offloads,
         })
     }
 }
@@ -168,7 +178,8 @@ fn serve(
     let tun = open_device(&arguments.interface, environment)?;
     let name = tun.name().map_err(device_failure)?;
     let socket = open_socket(&name, environment)?;
-    let plane = Dataplane::start(tun, Options::default()).map_err(plane_failure)?;
+    let options = Options { offloads: environment.offloads, ..Options::default() };
+    let plane = Dataplane::start(tun, options).map_err(plane_failure)?;
     let interface = Interface::new(plane, arguments.marks.dscp).map_err(plane_failure)?;
     ready().map_err(internal("cannot leave the terminal"))?;
     tracing::info!("{name} is ready");

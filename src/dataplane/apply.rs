@@ -31,8 +31,8 @@ impl Worker {
     pub(super) fn apply(&mut self, change: Change, moment: Moment) -> Result<Receipt, ApplyError> {
         let Change { plan, routes } = change;
         let freed = self.sockets.apply(&plan, &self.epoll)?;
-        if !self.sockets.has_gro() {
-            self.offloads.miss(Offload::UdpGro);
+        if !self.sockets.has_gro() && self.offloads.miss(Offload::UdpGro) {
+            tracing::info!(offload = Offload::UdpGro.label(), "the kernel does not have this offload");
         }
         for slot in freed {
             self.shard.set_identity(slot, None);
@@ -83,6 +83,7 @@ impl Worker {
             handshakes: stats.handshakes,
             endpoint_changes: stats.endpoint_changes,
             estimated_loss: link.map_or(0.0, |link| link.estimated_loss()),
+            trains: self.offloads.is_on(Offload::UdpGso) && link.is_none_or(|link| link.takes_trains(moment.now)),
         }
     }
 

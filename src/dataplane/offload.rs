@@ -9,6 +9,7 @@
 //!
 //! What the kernel has is tried out, not guessed from its version; what it refuses later is done without from then on.
 
+use std::fmt;
 use std::str::FromStr;
 
 macro_rules! offloads {
@@ -54,7 +55,7 @@ impl FromStr for Offload {
 
 /// There is no such offload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no offload '{0}'; there are: {names}", names = names())]
+#[error("there is no offload '{0}'; there are: {names}, and all of them as 'all'", names = names())]
 pub struct UnknownOffload(String);
 
 fn names() -> String {
@@ -75,6 +76,23 @@ impl Offloads {
     #[must_use]
     pub fn without(self, offload: Offload) -> Self {
         Self(self.0 & !bit(offload))
+    }
+
+    /// Without those that are named, separated by commas; `all` names each.
+    ///
+    /// # Errors
+    /// [`UnknownOffload`]: the first word that is no name.
+    pub fn without_named(self, names: &str) -> Result<Self, UnknownOffload> {
+        names.split(',').map(str::trim).try_fold(self, |rest, name| match name {
+            "all" => Ok(Self::NONE),
+            name => name.parse().map(|offload| rest.without(offload)),
+        })
+    }
+
+    /// What both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether it holds one.
@@ -142,21 +160,39 @@ impl OffloadStates {
         self.0[offload as usize]
     }
 
-    /// Sets the state of one.
-    pub fn set(&mut self, offload: Offload, state: OffloadState) {
+    fn set(&mut self, offload: Offload, state: OffloadState) {
         self.0[offload as usize] = state;
     }
 
-    /// One that is wanted is not there.
-    pub fn miss(&mut self, offload: Offload) {
-        if self.is_on(offload) {
-            self.set(offload, OffloadState::Missing);
+    /// One that is wanted is not there. Whether that is news.
+    pub fn miss(&mut self, offload: Offload) -> bool {
+        self.lose(offload, OffloadState::Missing)
+    }
+
+    /// One that was there is refused from now on. Whether that is news.
+    pub fn refuse(&mut self, offload: Offload) -> bool {
+        self.lose(offload, OffloadState::Refused)
+    }
+
+    fn lose(&mut self, offload: Offload, state: OffloadState) -> bool {
+        let news = self.is_on(offload);
+        if news {
+            self.set(offload, state);
         }
+        news
     }
 
     /// Every one with its state.
     pub fn iter(&self) -> impl Iterator<Item = (Offload, OffloadState)> + '_ {
         Offload::ALL.iter().map(|&offload| (offload, self.of(offload)))
+    }
+}
+
+impl fmt::Display for OffloadStates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> =
+            self.iter().map(|(offload, state)| format!("{} {}", offload.label(), state.label())).collect();
+        f.write_str(&words.join(", "))
     }
 }
 
@@ -180,10 +216,29 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_not_missing() {
         let mut states = OffloadStates::wanted(Offloads::NONE);
-        states.miss(Offload::UdpGso);
+        assert!(!states.miss(Offload::UdpGso) && !states.refuse(Offload::UdpGso));
         assert_eq!(states.of(Offload::UdpGso), OffloadState::Off);
         let mut states = OffloadStates::wanted(Offloads::ALL);
-        states.miss(Offload::UdpGso);
+        assert!(states.miss(Offload::UdpGso) && !states.miss(Offload::UdpGso), "it is news once");
         assert_eq!(states.of(Offload::UdpGso), OffloadState::Missing);
+        assert!(states.refuse(Offload::TunUdpGro) && !states.refuse(Offload::TunUdpGro));
+        assert_eq!(
+            states.to_string(),
+            "tun_tso on, tun_uso on, tun_tcp_gro on, tun_udp_gro refused, udp_gso missing, udp_gro on"
+        );
+    }
+
+    #[test]
+    fn several_are_named_in_one_list() {
+        let named = |names| Offloads::ALL.without_named(names);
+        let both = Offloads::ALL.without(Offload::UdpGso).without(Offload::TunUso);
+        assert_eq!(named("udp_gso, tun_uso"), Ok(both));
+        assert_eq!(named("udp_gso").and_then(|rest| rest.without_named("tun_uso")), Ok(both));
+        assert_eq!(named("udp_gso").map(|rest| rest.and(Offloads::ALL.without(Offload::TunUso))), Ok(both));
+        assert_eq!(named("all"), Ok(Offloads::NONE));
+        for (names, wrong) in [("udp_gso,gso", "'gso'"), ("", "''"), ("all,", "''"), ("ALL", "'ALL'")] {
+            let error = named(names).expect_err(names).to_string();
+            assert!(error.contains(wrong) && error.contains("tun_tso") && error.contains("'all'"), "{error}");
+        }
     }
 }

@@ -157,4 +157,7 @@ pub struct LinkSnapshot {
     pub endpoint_changes: u64,
     /// boringtun's estimate of the share of packets lost towards us, 0 to 1.
     pub estimated_loss: f32,
+    /// Whether datagrams go to it in trains, where several are to be sent: not without [`Offload::UdpGso`], nor for
+    /// 10 minutes after its path refused one.
+    pub trains: bool,
 }

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::planner::{self, Planner};
 use super::routing;
 use crate::bundle::{self, Membership, Policy};
-use crate::dataplane::{LinkSnapshot, Snapshot};
+use crate::dataplane::{LinkSnapshot, OffloadState, Snapshot};
 use crate::identity::Qualified;
 use crate::ruleset::{self, Count, Counters, Instrument, Reason};
 use crate::sys::{clock, host};
 use crate::telemetry::status::{
-    Agreement, Allowed, Denied, Drop, Host, Link, Mapping, Policy as PolicyStatus, Site, Uplink,
+    Agreement, Allowed, Denied, Drop, Host, Link, Mapping, Offload, Policy as PolicyStatus, Site, State, Uplink,
 };
 
 /// What no agreement allows.
@@ -89,6 +89,7 @@ fn link(link: &bundle::Link, seen: Option<&LinkSnapshot>) -> Link {
         handshakes: count(|seen| seen.handshakes),
         endpoint_changes: count(|seen| seen.endpoint_changes),
         estimated_loss: seen.map_or(0.0, |seen| f64::from(seen.estimated_loss)),
+        trains: seen.is_some_and(|seen| seen.trains),
     }
 }
 
@@ -198,6 +199,21 @@ fn denied(policy: &Policy, counters: &Counters) -> Vec<Denied> {
 /// What the data plane dropped.
 pub fn drops(snapshot: &Snapshot) -> Vec<Drop> {
     snapshot.drops.iter().map(|&(reason, packets)| Drop { reason: reason.to_owned(), packets }).collect()
+}
+
+/// What the kernel takes off the data plane, and what not.
+pub fn offloads(snapshot: &Snapshot) -> Vec<Offload> {
+    let state = |state| match state {
+        OffloadState::On => State::On,
+        OffloadState::Off => State::Off,
+        OffloadState::Missing => State::Missing,
+        OffloadState::Refused => State::Refused,
+    };
+    let told = |&(offload, found): &(crate::dataplane::Offload, _)| Offload {
+        name: offload.label().to_owned(),
+        state: state(found),
+    };
+    snapshot.offloads.iter().map(told).collect()
 }
 
 /// What the host has.

@@ -303,6 +303,7 @@ impl Server {
             agreements: report::agreements(policy, enforcer.counters()),
             policy: report::policy(policy, enforcer.counters(), policy.rules.len()),
             drops: report::drops(&snapshot),
+            offloads: report::offloads(&snapshot),
             drift: self.gateway.drift.clone(),
             conditions,
             host: report::host(state.folder()),

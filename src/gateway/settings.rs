@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::dataplane::Offloads;
 use crate::tunnel::Marking;
 
 /// The UDP and TCP port of metrics.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub mtu: u32,
     /// How its datagrams are marked.
     pub marking: Marking,
+    /// What the kernel may take off the data plane.
+    pub offloads: Offloads,
     /// Where to serve metrics.
     pub metrics: Metrics,
 }

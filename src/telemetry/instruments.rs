@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::status::{Link, Status};
+use super::status::{Link, State, Status};
 use crate::bundle::Role;
 
 /// Counter or gauge.
@@ -79,6 +79,9 @@ pub static INSTRUMENTS: &[Instrument] = &[
         |link| Some(link.estimated_loss)),
     instrument!(Counter "endpoint_changes_total" tunnel "Times that the peer was found at another address."
         |link| count(link.endpoint_changes)),
+    instrument!(Gauge "trains" tunnel
+        "Whether several datagrams leave at once; 0 without the offload udp_gso and where the path refused that."
+        |link| Some(flag(link.trains))),
     instrument!(Counter "receive_bytes_total" tunnel "Octets received in authenticated datagrams."
         |link| count(link.received_bytes)),
     instrument!(Counter "transmit_bytes_total" tunnel "Octets sent in datagrams." |link| count(link.sent_bytes)),
@@ -118,6 +121,11 @@ pub static INSTRUMENTS: &[Instrument] = &[
         |status| status.drops.iter().map(|drop| {
             (vec!["tunnel".into(), drop.reason.clone()], exact(drop.packets))
         }).collect()),
+    instrument!(Gauge "dataplane_offload_state" ["offload", "state"] 24
+        "Whether an offload is on, switched off, missing in the kernel or refused by it: 1 for the state that it is in."
+        |status| status.offloads.iter().flat_map(|offload| State::ALL.map(|state| {
+            (vec![offload.name.clone(), state.label().to_owned()], flag(offload.state == state))
+        })).collect()),
     instrument!(Gauge "config_generation" [] 1 "The generation in force."
         |status| single(count(status.configuration.generation))),
     instrument!(Gauge "config_desired_generation" [] 1 "The generation last offered, in force or refused."

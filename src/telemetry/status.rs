@@ -55,6 +55,10 @@ pub struct Status {
     pub policy: Policy,
     /// Packets that the data plane dropped, by reason: every reason, also at 0.
     pub drops: Vec<Drop>,
+    /// What the kernel can take off the data plane, and whether it does: every offload. Absent in documents of
+    /// older gateways.
+    #[serde(default)]
+    pub offloads: Vec<Offload>,
     /// What others changed in the kernel.
     pub drift: Drift,
     /// What is not as it should be; empty when all is well.
@@ -164,6 +168,10 @@ pub struct Link {
     pub endpoint_changes: u64,
     /// The estimated share of packets lost towards us, 0 to 1.
     pub estimated_loss: f64,
+    /// Whether datagrams go to the peer in trains, where several are to be sent: not without the offload `udp_gso`,
+    /// nor for 10 minutes after the path refused one. Absent in documents of older gateways.
+    #[serde(default)]
+    pub trains: bool,
 }
 
 /// A department that stands here, with one pair of prefixes.
@@ -249,6 +257,44 @@ pub struct Drop {
     pub reason: String,
     /// How many.
     pub packets: u64,
+}
+
+/// A way of handling many packets at once, which the kernel may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offload {
+    /// Its name, from a closed list.
+    pub name: String,
+    /// Whether it is in use.
+    pub state: State,
+}
+
+/// Whether an offload is in use, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// In use.
+    On,
+    /// Switched off.
+    Off,
+    /// The kernel does not have it.
+    Missing,
+    /// The kernel refused it at run time.
+    Refused,
+}
+
+impl State {
+    /// Every state, in the order of declaration.
+    pub const ALL: [Self; 4] = [Self::On, Self::Off, Self::Missing, Self::Refused];
+
+    /// Its name, as in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What others changed, and what was done about it.

@@ -249,6 +249,11 @@ impl Link {
         self.apart = Some(now + APART);
     }
 
+    /// Whether datagrams may leave in trains: not for a while after the path refused one.
+    pub fn takes_trains(&self, now: Instant) -> bool {
+        self.apart.is_none_or(|until| until <= now)
+    }
+
     /// Changes what needs no new session. A persistent keepalive that is new is owed at once, as in Linux.
     pub fn tune(&mut self, manner: Manner) {
         self.owed |= manner.keepalive.is_some() && self.config.manner.keepalive.is_none();
@@ -633,7 +638,7 @@ impl Link {
 
     fn commit_as(&mut self, length: usize, priority: Priority, tos: u8, turn: &mut Turn<'_>) {
         let Some(path) = self.path else { return };
-        let train = self.apart.is_none_or(|until| until <= turn.now);
+        let train = self.takes_trains(turn.now);
         let hop = Hop { link: Some(self.slot), socket: self.config.socket, path, tos, priority, train };
         turn.out.commit(length, hop);
         self.stats.sent_packets += 1;

@@ -395,6 +395,7 @@ fn get_tells_the_interface_and_each_peer_as_wg_reads_it() {
         handshakes: 1,
         endpoint_changes: 1,
         estimated_loss: 0.0,
+        trains: true,
     };
     let sockets = vec![SocketSnapshot { id: SOCKET, port: 51821 }];
     let snapshot = Snapshot { sockets, links: vec![link], ..Snapshot::default() };

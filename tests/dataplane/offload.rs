@@ -84,6 +84,7 @@ fn datagrams_leave_in_trains_unless_that_is_switched_off() {
         count_outer_packets(&pair.left);
         assert!(pair.left.reaches("10.50.0.2"));
         exchange("10.50.0.2:4000", &pair);
+        assert_eq!(pair.left.link().trains, offloads.has(Offload::UdpGso));
         let sent = || pair.left.link().sent_packets;
         assert!(sent() > 3000, "{} datagrams of 4 MiB and its answers", sent());
         // Of one instant: the last acknowledgements may still be on their way.
@@ -109,6 +110,7 @@ fn a_path_that_takes_no_trains_gets_datagrams_one_by_one() {
     assert!(pair.left.reaches("10.50.0.2"));
     exchange("10.50.0.2:4000", &pair);
     assert_eq!(state(&pair.left, Offload::UdpGso), OffloadState::On, "for other paths");
+    assert!(!pair.left.link().trains, "and it is told");
     for reason in ["send_failed", "send_blocked"] {
         assert_eq!((pair.left.drops(reason), pair.right.drops(reason)), (0, 0), "{reason}");
     }

@@ -1,8 +1,10 @@
 //! The gateway as a program, in network namespaces: a hub, two edges with the same real prefix, a legacy host behind
-//! each. What passes, what does not, what is refused at the start, what a change and a foreign hand do.
+//! each. What passes, what does not, what is refused at the start, what a change and a foreign hand do, and what is told of
+//! the data plane's load.
 
 mod change;
 mod drift;
+mod load;
 mod place;
 mod refusals;
 mod talk;

@@ -65,6 +65,9 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         fails(&tunnel(&["env", "WG_TUN_FD=99"], "wg0"), 69, "WG_TUN_FD");
         fails(&tunnel(&["env", "WG_TUN_FD=x"], "wg0"), 64, "WG_TUN_FD");
         fails(&tunnel(&["env", "WG_UAPI_FD=99"], "wg0"), 69, "WG_UAPI_FD");
+        fails(&tunnel(&["env", "TURNPIKE_WITHOUT_OFFLOADS=udp_gro,tso"], "wg0"), 64, "'tso'");
+        let (exit, stderr) = bench.outcome(&at, &[TURNPIKE, "tunnel", "--without-offload", "tso", "wg0"]);
+        assert!(exit == Some(64) && stderr.contains("'tso'") && stderr.contains("tun_tso"), "{stderr}");
         // A device of that name which is no TUN device.
         at.ip("link add wg0 type veth peer name other").expect("a device");
         fails(&tunnel(&[], "wg0"), 69, "wg0");
@@ -178,6 +181,36 @@ fn the_environment_can_ask_for_the_foreground() {
     assert_eq!(process.exited(), None);
     process.signal(Signal::SIGTERM).expect("sent");
     assert!(process.wait(SOON).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn each_offload_is_logged_as_the_options_and_the_environment_have_it() {
+    if !possible("each_offload_is_logged_as_the_options_and_the_environment_have_it") {
+        return;
+    }
+    let (bench, at) = alone();
+    let logged = |words: &[&str]| {
+        let mut words = words.to_vec();
+        words.insert(0, "env");
+        let mut process = bench.spawn(&at, &words);
+        assert!(wait_until(SOON, || bench.exists(&at, SOCKET) && process.log().contains(" is ready")), "{words:?}");
+        let log = process.log();
+        process.signal(Signal::SIGTERM).expect("sent");
+        assert!(process.wait(SOON).is_some_and(|status| status.success()));
+        let told: Vec<&str> = log.lines().filter_map(|line| line.split_once("offloads: ")).map(|(_, it)| it).collect();
+        assert_eq!(told.len(), 1, "{log}");
+        told[0].to_owned()
+    };
+    let level = "LOG_LEVEL=info";
+    let plain = logged(&[level, TURNPIKE, "tunnel", "-f", "wg0"]);
+    assert!(plain.contains("udp_gso on") && !plain.contains(" off"), "{plain}");
+    let environment = "TURNPIKE_WITHOUT_OFFLOADS=udp_gro";
+    let fewer = logged(&[level, environment, TURNPIKE, "tunnel", "-f", "--without-offload", "tun_tso,udp_gso", "wg0"]);
+    let switched = ["tun_tso", "udp_gso", "udp_gro"];
+    let off = |text: String, name| text.replace(&format!("{name} on"), &format!("{name} off"));
+    assert_eq!(fewer, switched.into_iter().fold(plain, off));
+    let none = logged(&[level, "TURNPIKE_WITHOUT_OFFLOADS=all", TURNPIKE, "tunnel", "-f", "wg0"]);
+    assert!(none.matches(" off").count() == 6 && !none.contains(" on"), "{none}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{BURST, Worker, moment};
 use crate::dataplane::End;
-use crate::dataplane::offload::{Offload, OffloadState};
+use crate::dataplane::offload::Offload;
 use crate::net::Family;
 use crate::sys::tun::Tun;
 use crate::sys::udp::{BATCH, Incoming, Intake};
@@ -73,7 +73,10 @@ impl Worker {
             let Err(errno) = write_group(&self.tun, &self.packets, &group) else { continue };
             if errno == Errno::EINVAL && group.count() > 1 {
                 // Some kernels take no superpackets of a kind: they say so when one comes.
-                self.offloads.set(kind(&group), OffloadState::Refused);
+                let offload = kind(&group);
+                if self.offloads.refuse(offload) {
+                    tracing::warn!(offload = offload.label(), "the TUN device refused this offload: done without now");
+                }
                 write_apart(&self.tun, &self.packets, &group, &mut self.shard);
                 continue;
             }

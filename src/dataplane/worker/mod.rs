@@ -88,6 +88,7 @@ impl Worker {
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         epoll.add(&*tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
         let offloads = detect(&tun, OffloadStates::wanted(options.offloads));
+        tracing::info!("offloads: {offloads}");
         Ok(Self {
             tun,
             wake,

@@ -119,6 +119,7 @@ impl Worker {
         if self.send_one(true) {
             self.sent += 1;
             self.shard.keep_apart(link, moment().now);
+            tracing::debug!(link = link.0, "a path refused a train: datagrams go one by one there for 10 minutes");
         }
     }
 

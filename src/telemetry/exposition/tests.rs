@@ -8,7 +8,7 @@ use super::*;
 use crate::bundle::Role;
 use crate::telemetry::conditions::{Condition, Report};
 use crate::telemetry::status::{
-    Agreement, Allowed, Configuration, Denied, Drift, Drop, Host, Link, Policy, Source, Status, Uplink,
+    Agreement, Allowed, Configuration, Denied, Drift, Drop, Host, Link, Offload, Policy, Source, State, Status, Uplink,
 };
 
 fn name<T: std::str::FromStr>(text: &str) -> T
@@ -37,6 +37,7 @@ fn link(number: u32, last_handshake: Option<Timestamp>) -> Link {
         handshakes: 5,
         endpoint_changes: 0,
         estimated_loss: 0.25,
+        trains: last_handshake.is_some(),
     }
 }
 
@@ -89,6 +90,9 @@ fn status(role: Role) -> Status {
             denied: vec![Denied { department: None, site: None, reason: "spoofed".into(), packets: 0, bytes: 0 }],
         },
         drops: vec![Drop { reason: "no-route".into(), packets: 0 }],
+        offloads: [("udp_gso", State::On), ("udp_gro", State::Refused)]
+            .map(|(name, state)| Offload { name: name.into(), state })
+            .into(),
         drift: Drift::default(),
         conditions: vec![Report::from(&Condition::NoTunnel)],
         host: Host::default(),
@@ -158,6 +162,23 @@ fn a_handshake_that_never_was_is_absent_not_zero() {
     assert_eq!(series.len(), 1, "{series:?}");
     assert!(series[0].contains("link=\"1\""));
     assert_eq!(families["turnpike_tunnel_up"].series.len(), 2);
+}
+
+#[test]
+fn an_offload_is_in_one_state_and_a_tunnel_goes_in_trains_or_not() {
+    let families = parse(&render(status(Role::Edge)));
+    let states = &families["turnpike_dataplane_offload_state"].series;
+    let value = |offload, state| {
+        states[&format!("turnpike_dataplane_offload_state{{offload=\"{offload}\",state=\"{state}\"}}")]
+    };
+    assert_eq!((value("udp_gso", "on"), value("udp_gso", "refused")), (1.0, 0.0));
+    assert_eq!((value("udp_gro", "on"), value("udp_gro", "refused")), (0.0, 1.0));
+    for offload in ["udp_gso", "udp_gro"] {
+        let sum: f64 = ["on", "off", "missing", "refused"].map(|state| value(offload, state)).iter().sum();
+        assert_eq!(sum, 1.0, "{offload}");
+    }
+    let trains: Vec<f64> = families["turnpike_tunnel_trains"].series.values().copied().collect();
+    assert_eq!(trains, [1.0, 0.0]);
 }
 
 #[test]
