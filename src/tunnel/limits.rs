@@ -3,7 +3,7 @@
 //! ```text
 //!  first code wrong ────────────────────────────────▶ dropped
 //!  more than 250 messages this second ──────┐
-//!  source beyond 20 per second, burst 5 ────┴─▶ second code wrong ─▶ cookie (at most 500 per second)
+//!  source beyond 20 per second, burst 5 ────┴─▶ second code wrong ─▶ cookie (at most 20,000 per second)
 //!                                              second code right ─▶ source's proven 20 per second, burst 5
 //! ```
 //!
@@ -111,7 +111,8 @@ pub struct Limits {
     too_big: Bucket,
 }
 
-const COOKIE_COST: Duration = Duration::from_millis(2);
+/// A cookie costs about 2 µs, and its receiver may be the one peer that is honest: twenty thousand per second.
+const COOKIE_COST: Duration = Duration::from_micros(50);
 const COOKIE_BURST: u32 = 100;
 const ICMP_COST: Duration = Duration::from_millis(10);
 const ICMP_BURST: u32 = 50;
