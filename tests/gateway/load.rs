@@ -86,12 +86,12 @@ fn what_finds_the_receive_buffer_full_is_a_drop_like_any_other() {
     assert_eq!(dropped(&place, "receive_buffer_full"), 0, "canary: they had room");
 
     hub.signal(Signal::SIGSTOP).expect("stopped");
-    send(500);
+    send(1000);
     hub.signal(Signal::SIGCONT).expect("goes on");
-    let all = |_: &Status| dropped(&place, "malformed_datagram") + dropped(&place, "receive_buffer_full") == 520;
+    let all = |_: &Status| dropped(&place, "malformed_datagram") + dropped(&place, "receive_buffer_full") == 1020;
     place.wait_for("hub-a", all);
     let lost = dropped(&place, "receive_buffer_full");
-    assert!(lost > 100, "{lost} of 30 MB into 16 MiB");
+    assert!(lost > 100, "{lost} of 60 MB into 16 MiB");
     let metrics = fetch(&place.hub, "127.0.0.1", 9587, "/metrics");
     let series = "turnpike_dataplane_drops_total{stage=\"tunnel\",reason=\"receive_buffer_full\"}";
     assert_eq!(metric(&metrics, series), Some(lost), "{metrics}");
