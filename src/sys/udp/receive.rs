@@ -119,8 +119,15 @@ impl Intake {
     }
 
     fn fill(&mut self, fd: &OwnedFd, most: usize) -> Result<usize, Errno> {
-        let most = u32::try_from(most).unwrap_or(1);
         let headers = self.slots.headers();
+        if most == 1 {
+            // SAFETY: as below, of the first header.
+            let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut (*headers).msg_hdr, libc::MSG_DONTWAIT) };
+            self.slots.set_length(usize::try_from(Errno::result(length)?).unwrap_or(0));
+            self.count = 1;
+            return Ok(1);
+        }
+        let most = u32::try_from(most).unwrap_or(1);
         // SAFETY: `most` is at most BATCH. Every header points to one name, one vector and one control buffer of the
         // stated lengths in the slots, each vector to octets of its own in the space.
         let taken = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, most, libc::MSG_DONTWAIT, null_mut()) };

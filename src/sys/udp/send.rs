@@ -99,6 +99,9 @@ impl Sender {
     /// Sends the first `number` entries, which were set for this call.
     fn send(&mut self, fd: &OwnedFd, number: usize) -> Result<usize, Errno> {
         let number = u32::try_from(number.min(BATCH)).unwrap_or(0);
+        if number == 1 {
+            return self.send_first(fd);
+        }
         loop {
             // SAFETY: the first `number` headers point to a name, a vector and a control buffer of the stated lengths
             // in the slots, the vectors to octets that the caller of `UdpSocket::send` holds borrowed until after the
@@ -107,6 +110,19 @@ impl Sender {
             match Errno::result(sent) {
                 Err(Errno::EINTR) => {}
                 result => return result.map(|sent| usize::try_from(sent).unwrap_or(0)),
+            }
+        }
+    }
+
+    fn send_first(&mut self, fd: &OwnedFd) -> Result<usize, Errno> {
+        loop {
+            // SAFETY: as above, of the first header.
+            let sent = unsafe {
+                libc::sendmsg(fd.as_raw_fd(), &raw const (*self.0.headers()).msg_hdr, libc::MSG_DONTWAIT)
+            };
+            match Errno::result(sent) {
+                Err(Errno::EINTR) => {}
+                result => return result.map(|_| 1),
             }
         }
     }

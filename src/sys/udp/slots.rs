@@ -1,10 +1,13 @@
 //! What system calls want beside the octets of [`BATCH`] messages: made once, used again and again.
 //!
 //! ```text
-//!  header i → name i      the other's address
-//!           → vector i    where the octets are
-//!           → control i   control messages
+//!  header i → part i: vector    where the octets are
+//!                     name      the other's address
+//!                     control   control messages
 //! ```
+//!
+//! What one message needs stands side by side: a lone one, which finds nothing of this in the processor's caches,
+//! touches two pages of memory and not four.
 //!
 //! All stands in one piece of memory that never moves, so the headers' pointers are written once. Only lengths change
 //! from call to call, and what a send says.
@@ -25,9 +28,13 @@ unsafe impl Send for Slots {}
 
 struct Arrays {
     headers: [libc::mmsghdr; BATCH],
-    vectors: [libc::iovec; BATCH],
-    names: [Name; BATCH],
-    controls: [Control; BATCH],
+    parts: [Part; BATCH],
+}
+
+struct Part {
+    vector: libc::iovec,
+    name: Name,
+    control: Control,
 }
 
 impl Slots {
@@ -41,10 +48,10 @@ impl Slots {
             // reference in between, so that they stay valid as long as it does.
             unsafe {
                 let header = &raw mut (*arrays).headers[i].msg_hdr;
-                (*header).msg_name = (&raw mut (*arrays).names[i]).cast();
-                (*header).msg_iov = &raw mut (*arrays).vectors[i];
+                (*header).msg_name = (&raw mut (*arrays).parts[i].name).cast();
+                (*header).msg_iov = &raw mut (*arrays).parts[i].vector;
                 (*header).msg_iovlen = 1;
-                (*header).msg_control = (&raw mut (*arrays).controls[i]).cast();
+                (*header).msg_control = (&raw mut (*arrays).parts[i].control).cast();
             }
         }
         slots
@@ -53,7 +60,7 @@ impl Slots {
     /// Says where the octets of message `i` are.
     pub(super) fn point(&mut self, i: usize, base: *mut u8, length: usize) {
         // SAFETY: the arrays are whole and ours, indices are checked.
-        unsafe { (*self.0.as_ptr()).vectors[i] = libc::iovec { iov_base: base.cast(), iov_len: length } }
+        unsafe { (*self.0.as_ptr()).parts[i].vector = libc::iovec { iov_base: base.cast(), iov_len: length } }
     }
 
     /// Says how long name and control messages of message `i` are, or may become.
@@ -66,15 +73,23 @@ impl Slots {
 
     /// Name and control buffer of message `i`, to write to.
     pub(super) fn parts(&mut self, i: usize) -> (&mut Name, &mut Control) {
-        // SAFETY: as above. The two are apart, and borrowed as long as `self` is.
-        unsafe { (&mut (*self.0.as_ptr()).names[i], &mut (*self.0.as_ptr()).controls[i]) }
+        // SAFETY: as above. It is borrowed as long as `self` is.
+        let part = unsafe { &mut (*self.0.as_ptr()).parts[i] };
+        (&mut part.name, &mut part.control)
     }
 
     /// Header, name and control buffer of message `i`, as the kernel has written them.
     pub(super) fn written(&self, i: usize) -> (&libc::mmsghdr, &Name, &Control) {
         let arrays = self.0.as_ptr();
         // SAFETY: as above. Nothing is written while `self` is borrowed.
-        unsafe { (&(*arrays).headers[i], &(*arrays).names[i], &(*arrays).controls[i]) }
+        let (header, part) = unsafe { (&(*arrays).headers[i], &(*arrays).parts[i]) };
+        (header, &part.name, &part.control)
+    }
+
+    /// Says how long message 0 is: a system call for one message does not write that.
+    pub(super) fn set_length(&mut self, length: usize) {
+        // SAFETY: the arrays are whole and ours.
+        unsafe { (*self.0.as_ptr()).headers[0].msg_len = libc::c_uint::try_from(length).unwrap_or(0) }
     }
 
     /// The headers, for a system call: [`BATCH`] of them.
