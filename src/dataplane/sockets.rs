@@ -40,7 +40,7 @@ enum Origin {
 }
 
 /// Epoll tokens below this are not sockets.
-const FIRST_TOKEN: u64 = 2;
+const FIRST_TOKEN: u64 = 3;
 
 impl Sockets {
     /// No sockets; `gro` says whether those to come shall receive trains in one piece, where the kernel has that.

@@ -80,6 +80,15 @@ impl<T> Batch<T> {
         (0..self.len()).filter_map(|position| self.entry(position))
     }
 
+    /// Forgets the first `number`; what is behind them moves to the front.
+    pub fn forget(&mut self, number: usize) {
+        let Some(start) = self.entries.get(number).map(|entry| entry.start) else { return self.clear() };
+        self.space.copy_within(start..self.used, 0);
+        self.used -= start;
+        self.entries.drain(..number);
+        self.entries.iter_mut().for_each(|entry| entry.start -= start);
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -108,5 +117,23 @@ mod tests {
         assert!(batch.room().is_none());
         batch.clear();
         assert!(batch.has_room() && batch.is_empty());
+    }
+
+    #[test]
+    fn what_is_behind_the_forgotten_moves_to_the_front() {
+        let mut batch = Batch::new(1);
+        for (octet, tag) in [(1, 'a'), (2, 'b'), (3, 'c')] {
+            batch.space[batch.used..][..usize::from(octet)].fill(octet);
+            batch.commit(octet.into(), tag);
+        }
+        batch.forget(0);
+        assert_eq!((batch.len(), batch.used()), (3, 6));
+        batch.forget(1);
+        assert_eq!(batch.iter().collect::<Vec<_>>(), [(&'b', &[2; 2][..]), (&'c', &[3; 3][..])]);
+        assert_eq!((batch.used(), batch.run(0, 2)), (5, Some(&[2, 2, 3, 3, 3][..])));
+        batch.commit(1, 'd');
+        assert_eq!(batch.run(2, 1).map(<[u8]>::len), Some(1));
+        batch.forget(3);
+        assert!(batch.is_empty() && batch.used() == 0);
     }
 }

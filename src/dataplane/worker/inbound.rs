@@ -1,4 +1,7 @@
 //! From the network to the TUN device: receive trains, open, put together, write.
+//!
+//! What its sender had in one piece may come in two trains, of which the second is a moment behind: before packets that
+//! came in a train are written, it is seen whether there is more.
 
 use std::io::IoSlice;
 
@@ -13,34 +16,45 @@ use crate::sys::udp::{BATCH, Incoming, Intake};
 use crate::tunnel::segment::{Group, Gso, MOST_MEMBERS, VnetHeader};
 use crate::tunnel::{Arrival, Batch, Moment, Outcome, Path, Reason, Shard, SocketSlot};
 
-/// Octets to receive by one call: what one turn works on stays in the processor's cache.
+/// Octets to receive by one call, and to write at once: what one turn works on stays in the processor's cache.
 const HELPING: usize = 128 * 1024;
 
 impl Worker {
-    /// Receives what has come by a socket, up to a fair share.
+    /// Receives what has come by a socket, up to a fair share. A datagram that comes after others did not is looked for
+    /// alone: it goes on the sooner.
     pub(super) fn read_network(&mut self, slot: SocketSlot, family: Family) {
-        let (Some(socket), Some(mut intake)) = (self.sockets.get(slot), self.intake.take()) else { return };
-        // An error is one of an earlier datagram, by ICMP; it is reported once.
-        if let Ok(number) = socket.receive(family, &mut intake, self.appetite) {
-            self.take_in(slot, &intake);
-            let octets = intake.iter().map(|incoming| incoming.octets.len()).sum::<usize>();
+        let Some(mut intake) = self.intake.take() else { return };
+        let mut trains = true;
+        let mut most = if self.round == self.received_in + 1 { self.appetite } else { 1 };
+        self.received_in = self.round;
+        while trains
+            && self.packets.used() < HELPING
+            && let Some(socket) = self.sockets.get(slot)
+            // An error is one of an earlier datagram, by ICMP; it is reported once.
+            && let Ok(number) = socket.receive(family, &mut intake, most)
+        {
+            let octets;
+            (octets, trains) = self.take_in(slot, &intake);
             self.appetite = (HELPING * number / octets.max(1)).clamp(2, BATCH);
+            most = self.appetite;
         }
         self.intake = Some(intake);
         self.write_tun();
     }
 
-    fn take_in(&mut self, socket: SocketSlot, intake: &Intake) {
+    /// How many octets came, and whether there was a train.
+    fn take_in(&mut self, socket: SocketSlot, intake: &Intake) -> (usize, bool) {
         let moment = moment();
+        let (mut octets, mut trains) = (0, false);
         for incoming in intake.iter() {
+            octets += incoming.octets.len();
+            trains |= incoming.segment < incoming.octets.len();
             self.take_train(socket, &incoming, moment);
-            if self.packets.used() >= BURST {
-                self.write_tun();
-            }
             if self.out.used() >= BURST {
                 self.flush();
             }
         }
+        (octets, trains)
     }
 
     fn take_train(&mut self, socket: SocketSlot, incoming: &Incoming<'_>, moment: Moment) {
@@ -62,8 +76,15 @@ impl Worker {
 
     /// Writes what is for the TUN device, packets of one flow as one where it takes that.
     pub(super) fn write_tun(&mut self) {
-        if self.packets.is_empty() {
-            return;
+        match self.packets.entry(0) {
+            None => return,
+            Some((outcome, packet)) if self.packets.len() == 1 && is_for_tun(outcome) => {
+                if let Err(errno) = self.tun.write(&VnetHeader::NONE.octets(), &[IoSlice::new(packet)]) {
+                    lost(errno, 1, &mut self.shard, &mut self.end);
+                }
+                return self.packets.clear();
+            }
+            Some(_) => {}
         }
         let for_tun = |(position, (outcome, packet))| is_for_tun(outcome).then_some((position, packet));
         self.coalescer.arrange(self.packets.iter().enumerate().filter_map(for_tun));
@@ -80,10 +101,7 @@ impl Worker {
                 write_apart(&self.tun, &self.packets, &group, &mut self.shard);
                 continue;
             }
-            if errno == Errno::EBADFD {
-                self.end = Some(End::DeviceGone);
-            }
-            self.shard.count(refusal(errno), u64::try_from(group.count()).unwrap_or(0));
+            lost(errno, group.count(), &mut self.shard, &mut self.end);
         }
         self.coalescer.set_kinds(self.offloads.is_on(Offload::TunTcpGro), self.offloads.is_on(Offload::TunUdpGro));
         self.packets.clear();
@@ -115,6 +133,14 @@ fn kind(group: &Group<'_>) -> Offload {
         Some(Gso::Udp) => Offload::TunUdpGro,
         Some(Gso::Tcp4 | Gso::Tcp6 | Gso::None) | None => Offload::TunTcpGro,
     }
+}
+
+/// The device did not take packets.
+fn lost(errno: Errno, packets: usize, shard: &mut Shard, end: &mut Option<End>) {
+    if errno == Errno::EBADFD {
+        *end = Some(End::DeviceGone);
+    }
+    shard.count(refusal(errno), u64::try_from(packets).unwrap_or(0));
 }
 
 fn refusal(errno: Errno) -> Reason {

@@ -8,12 +8,13 @@
 //! Level-triggered epoll; nothing is allocated, locked or woken per packet. Buffers are passed on as soon as they
 //! hold about 64 KiB, while they are still in the processor's cache.
 
+mod alarm;
 mod inbound;
 mod outbound;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -27,11 +28,13 @@ use crate::dataplane::{Command, End, Options};
 use crate::sys::tun::{Segmentation, Tun};
 use crate::sys::udp::{Intake, Sender, supports_segmentation};
 use crate::tunnel::segment::Coalescer;
-use crate::tunnel::wire::OVERHEAD;
 use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
+use alarm::Alarm;
 
-/// How long a socket that takes no more is waited for before it is tried again.
-const BLOCKED: Duration = Duration::from_millis(200);
+/// How long a socket that takes no more is waited for before it is tried again, in milliseconds.
+const BLOCKED: u8 = 200;
+/// When to look again where there is no alarm, in milliseconds.
+const LATEST: u8 = 10;
 /// Octets after which a buffer is passed on.
 const BURST: usize = 60 * 1024;
 /// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
@@ -39,12 +42,14 @@ const LONGEST_TRAIN: usize = 65_507;
 /// Epoll tokens.
 const WAKE: u64 = 0;
 const TUN: u64 = 1;
+const ALARM: u64 = 2;
 
 pub(super) struct Worker {
     tun: Arc<Tun>,
     wake: Arc<EventFd>,
     commands: Receiver<Command>,
     pub(super) epoll: Epoll,
+    alarm: Alarm,
     pub(super) sockets: Sockets,
     pub(super) state: State,
     pub(super) shard: Shard,
@@ -64,6 +69,10 @@ pub(super) struct Worker {
     intake: Option<Box<Intake>>,
     /// How many datagrams or trains to receive by one call.
     appetite: usize,
+    /// Rounds of [`Self::run`], and in which there was last something to read.
+    round: u64,
+    received_in: u64,
+    read_in: u64,
     /// What the TUN device gave and is not sealed yet.
     backlog: Backlog,
     surroundings: Surroundings,
@@ -87,6 +96,8 @@ impl Worker {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         epoll.add(&*tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
+        let alarm = Alarm::new()?;
+        epoll.add(&alarm, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
         let offloads = detect(&tun, OffloadStates::wanted(options.offloads));
         tracing::info!("offloads: {offloads}");
         Ok(Self {
@@ -94,6 +105,7 @@ impl Worker {
             wake,
             commands,
             epoll,
+            alarm,
             sockets: Sockets::new(offloads.is_on(Offload::UdpGro)),
             state: State::default(),
             shard,
@@ -104,9 +116,12 @@ impl Worker {
             apart: 0,
             sender: Sender::default(),
             blocked: None,
-            packets: Batch::new(3),
+            packets: Batch::new(5),
             intake: Some(Box::default()),
-            appetite: 1,
+            appetite: 2,
+            round: 1,
+            received_in: 0,
+            read_in: 0,
             backlog: Backlog::new(seed.rotate_left(32), now.now),
             surroundings,
             end: None,
@@ -121,13 +136,14 @@ impl Worker {
             if self.shard.next_tick() <= Instant::now() {
                 self.tick();
             }
-            let patience = if more { EpollTimeout::ZERO } else { timeout(self.patience()) };
+            let patience = if more { EpollTimeout::ZERO } else { self.patience() };
             match self.epoll.wait(&mut events, patience) {
                 Ok(ready) => events[..ready].iter().for_each(|event| self.handle(*event)),
                 Err(Errno::EINTR) => {}
                 Err(errno) => self.end = Some(End::Failed(format!("epoll_wait: {errno}"))),
             }
             more = self.serve();
+            self.round += 1;
             if let Some(end) = self.end.take() {
                 return end;
             }
@@ -138,6 +154,7 @@ impl Worker {
         match event.data() {
             WAKE => self.obey(),
             TUN => self.read_tun(),
+            ALARM => self.alarm.quiet(),
             token => {
                 if let Some((slot, family)) = of_token(token) {
                     self.read_network(slot, family);
@@ -179,17 +196,18 @@ impl Worker {
         self.flush();
     }
 
-    /// How long to wait for events: until the next tick, for which there must be room.
-    fn patience(&self) -> Duration {
-        match self.blocked {
-            Some(_) => BLOCKED,
-            None => self.shard.next_tick().saturating_duration_since(Instant::now()),
+    /// How long to wait for events. The alarm goes off at the next tick, for which there must be room.
+    fn patience(&mut self) -> EpollTimeout {
+        if self.blocked.is_some() {
+            return BLOCKED.into();
+        }
+        match self.alarm.set(self.shard.next_tick()) {
+            Ok(()) => EpollTimeout::NONE,
+            Err(_) => LATEST.into(),
         }
     }
 
     fn set_mtus(&mut self, mtus: Arc<Mtus>) {
-        // What a relay puts together here it sends on as one train.
-        self.coalescer.set_most(LONGEST_TRAIN / (mtus.device() + OVERHEAD));
         self.shard.set_mtus(mtus);
     }
 
@@ -229,10 +247,4 @@ fn detect(tun: &Tun, mut states: OffloadStates) -> OffloadStates {
 
 fn moment() -> Moment {
     Moment { now: Instant::now(), wall: SystemTime::now() }
-}
-
-/// Whole milliseconds, rounded up: epoll knows no less, and 0 would spin.
-fn timeout(duration: Duration) -> EpollTimeout {
-    let milliseconds = duration.as_micros().div_ceil(1000);
-    EpollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX))
 }

@@ -1,4 +1,12 @@
 //! From the TUN device to the network: read, split, seal, and send in trains.
+//!
+//! ```text
+//!  backlog   [ 47 segments ][ 47 ][ 47 ]         what the kernel makes of 64 KiB of TCP
+//!  trains    [ 45 ][ 2 + 43 ][ 4 + 41 ] …        what fits into one datagram's length
+//! ```
+//!
+//! A train that could grow waits for the next packet if one is there already: whoever receives it then has one packet
+//! to write instead of two. When nothing waits, all leaves at once.
 
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -15,9 +23,12 @@ use crate::tunnel::{Batch, Hop, Moment, Next, Reason, tos};
 const PACKETS: usize = 64;
 /// Octets of them: more than are sealed in one turn, so that what is too much waits here and not in the device.
 const HELPING: usize = 256 * 1024;
+/// Octets that no superpacket is shorter than.
+const LONE: usize = 2048;
 
 impl Worker {
-    /// Reads what the TUN device has, up to a fair share: it waits in the backlog.
+    /// Reads what the TUN device has, up to a fair share: it waits in the backlog. A packet that comes after others did
+    /// not is taken alone: it goes on the sooner.
     pub(super) fn read_tun(&mut self) {
         if self.blocked.is_some() {
             // Not asked for, hence an error: the device alone can have one.
@@ -26,6 +37,8 @@ impl Worker {
         let now = moment().now;
         let mut header = [0; VnetHeader::LENGTH];
         let mut octets = 0;
+        let lone = self.round != self.read_in + 1;
+        self.read_in = self.round;
         for _ in 0..PACKETS {
             let length = match self.tun.read(&mut header, self.backlog.room()) {
                 Ok(length) => length,
@@ -35,7 +48,7 @@ impl Worker {
             let dropped = self.backlog.push(VnetHeader::from_octets(header), length, now);
             self.shard.count(Reason::Overload, dropped);
             octets += length;
-            if octets >= HELPING {
+            if octets >= HELPING || lone && octets < LONE {
                 break;
             }
         }
@@ -44,8 +57,9 @@ impl Worker {
     /// Seals and sends what waits, as much as makes a burst. Whether more waits and could be sent.
     pub(super) fn serve(&mut self) -> bool {
         let moment = moment();
+        let held = self.out.used();
         while self.blocked.is_none()
-            && self.out.used() < BURST
+            && self.out.used().saturating_sub(held) < BURST
             && let Some(next) = self.backlog.pop(moment.now)
         {
             self.carry(&next, moment);
@@ -55,8 +69,9 @@ impl Worker {
             }
         }
         self.write_tun();
-        self.flush();
-        self.blocked.is_none() && !self.backlog.is_empty()
+        let more = !self.backlog.is_empty();
+        self.send_out(more);
+        self.blocked.is_none() && more
     }
 
     /// Takes a packet or superpacket to where it belongs.
@@ -72,7 +87,7 @@ impl Worker {
             self.shard.shed(&mut departure, room);
         }
         while self.shard.forward(&mut departure, self.backlog.buffer(next.buffer), moment, &mut self.out) {
-            self.flush();
+            self.send_out(true);
             if self.blocked.is_some() {
                 return self.shard.abandon(&departure, Reason::SendBlocked);
             }
@@ -81,27 +96,46 @@ impl Worker {
 
     /// Sends what is to be sent, as far as the sockets take it.
     pub(super) fn flush(&mut self) {
-        while self.sent < self.out.len() {
-            match self.send_run() {
+        self.send_out(false);
+    }
+
+    /// Sends what is to be sent, as far as the sockets take it; with `more` to come, all but a last train that may grow.
+    fn send_out(&mut self, more: bool) {
+        let end = if more { self.growing() } else { self.out.len() };
+        while self.sent < end {
+            match self.send_run(end) {
                 Ok(number) => self.sent += number,
                 Err(SendError::Full) => return self.block(),
                 Err(SendError::Refused(_)) => self.go_apart(),
                 Err(SendError::Failed(_)) => self.recover(),
             }
         }
-        self.sent_all();
+        self.forget_sent();
     }
 
-    /// Sends the next datagrams as far as they go by one socket; how many went.
-    fn send_run(&mut self) -> Result<usize, SendError> {
+    /// Where a last train begins that may grow; behind all if there is none.
+    fn growing(&self) -> usize {
+        let mut at = self.sent;
+        while at < self.out.len() {
+            let train = Train::new(&self.out, at, self.trains_from());
+            if train.grows && at + train.count == self.out.len() {
+                return at;
+            }
+            at += train.count;
+        }
+        at
+    }
+
+    /// Sends the next datagrams before `end` as far as they go by one socket; how many went.
+    fn send_run(&mut self, end: usize) -> Result<usize, SendError> {
         let Some((first, _)) = self.out.entry(self.sent) else { return Ok(0) };
         let Some(socket) = self.sockets.get(first.socket) else { return Err(SendError::Failed(Errno::ENOTSOCK)) };
-        let gso = self.offloads.is_on(Offload::UdpGso);
+        let trains_from = self.trains_from();
         let mut counts = [0; BATCH];
         let mut at = self.sent;
         let trains = counts.iter_mut().map_while(|taken| {
-            let (hop, octets) = self.out.entry(at).filter(|(hop, _)| hop.socket == first.socket)?;
-            let count = if gso && at >= self.apart { train(&self.out, at) } else { 1 };
+            let (hop, octets) = self.out.entry(at).filter(|(hop, _)| at < end && hop.socket == first.socket)?;
+            let count = Train::new(&self.out, at, trains_from).count;
             let segment = (count > 1).then_some(octets.len()).and_then(|length| u16::try_from(length).ok());
             let octets = self.out.run(at, count).unwrap_or(octets);
             *taken = count;
@@ -114,7 +148,7 @@ impl Worker {
 
     /// A train was refused: it goes on in pieces, and if that helps, so do the next ones of its path.
     fn go_apart(&mut self) {
-        self.apart = self.sent + train(&self.out, self.sent);
+        self.apart = self.sent + Train::new(&self.out, self.sent, self.sent).count;
         let Some(link) = self.out.entry(self.sent).and_then(|(hop, _)| hop.link) else { return };
         if self.send_one(true) {
             self.sent += 1;
@@ -169,13 +203,20 @@ impl Worker {
     pub(super) fn give_up(&mut self) {
         let rest = self.out.len() - self.sent;
         self.shard.count(Reason::SendBlocked, u64::try_from(rest).unwrap_or(0));
-        self.sent_all();
+        self.sent = self.out.len();
+        self.forget_sent();
     }
 
-    fn sent_all(&mut self) {
-        self.out.clear();
-        (self.sent, self.apart) = (0, 0);
+    fn forget_sent(&mut self) {
+        self.out.forget(self.sent);
+        self.apart = self.apart.saturating_sub(self.sent);
+        self.sent = 0;
         self.unblock();
+    }
+
+    /// From where on trains are made.
+    fn trains_from(&self) -> usize {
+        if self.offloads.is_on(Offload::UdpGso) { self.apart } else { usize::MAX }
     }
 
     fn watch_tun(&mut self, readable: bool) {
@@ -186,23 +227,34 @@ impl Worker {
     }
 }
 
-/// How many of what is to be sent make one train from `first` on: one hop, one length but for the last, which may be
-/// shorter.
-fn train(out: &Batch<Hop>, first: usize) -> usize {
-    let Some((hop, octets)) = out.entry(first).filter(|(hop, _)| hop.train) else { return 1 };
-    let (stride, mut total) = (octets.len(), octets.len());
-    let mut count = 1;
-    while count < SEGMENTS
-        && let Some((next, octets)) = out.entry(first + count)
-        && next == hop
-        && octets.len() <= stride
-        && total + octets.len() <= LONGEST_TRAIN
-    {
-        count += 1;
-        total += octets.len();
-        if octets.len() < stride {
-            break;
+/// Datagrams that leave as one.
+struct Train {
+    count: usize,
+    /// Whether it would take another one.
+    grows: bool,
+}
+
+impl Train {
+    const ONE: Self = Self { count: 1, grows: false };
+
+    /// From `first` on: one hop, one length but for the last, which may be shorter. Of one datagram before `from`.
+    fn new(out: &Batch<Hop>, first: usize, from: usize) -> Self {
+        let entry = out.entry(first).filter(|(hop, _)| hop.train && first >= from);
+        let Some((hop, octets)) = entry else { return Self::ONE };
+        let (stride, mut total) = (octets.len(), octets.len());
+        let mut count = 1;
+        while count < SEGMENTS
+            && let Some((next, octets)) = out.entry(first + count)
+            && next == hop
+            && octets.len() <= stride
+            && total + octets.len() <= LONGEST_TRAIN
+        {
+            count += 1;
+            total += octets.len();
+            if octets.len() < stride {
+                return Self { count, grows: false };
+            }
         }
+        Self { count, grows: count < SEGMENTS && total + stride <= LONGEST_TRAIN }
     }
-    count
 }
