@@ -108,7 +108,7 @@ impl Shard {
         if self.intercepts && inner::is_link_local(inner.destination) {
             return Err(Reason::LinkLocal);
         }
-        let owner = self.routes.owner(inner.destination).ok_or(Reason::NoRoute)?;
+        let owner = self.owners.owner(inner.destination).ok_or(Reason::NoRoute)?;
         let links = self.sites.get(owner.0).map(|site| site.links.as_slice()).unwrap_or_default();
         if links.is_empty() {
             return Err(Reason::NoLink);

@@ -150,12 +150,12 @@ impl Shard {
     }
 
     /// Whether the link may speak for the packet's source, and for whom the packet is.
-    fn judge(&self, slot: LinkSlot, inner: &Inner) -> Result<Outcome, Reason> {
+    fn judge(&mut self, slot: LinkSlot, inner: &Inner) -> Result<Outcome, Reason> {
         if self.intercepts && inner::is_link_local(inner.destination) {
             // Both ends of a link have such addresses, and no route leads to them.
             return inner::is_link_local(inner.source).then_some(Outcome::ToLocal(slot)).ok_or(Reason::ForeignSource);
         }
-        let owner = self.routes.owner(inner.source).ok_or(Reason::ForeignSource)?;
+        let owner = self.owners.owner(inner.source).ok_or(Reason::ForeignSource)?;
         let site = self.sites.get(owner.0).ok_or(Reason::ForeignSource)?;
         site.senders.contains(&slot).then_some(Outcome::ToTun(slot)).ok_or(Reason::ForeignSource)
     }

@@ -41,6 +41,6 @@ pub use link::{Hop, Link, LinkConfig, LinkStats, Manner, Path, Priority, Turn};
 pub use mtu::Mtus;
 pub use peer::Identity;
 pub use reason::{Drops, Reason};
-pub use routes::{Routes, SiteSlot};
+pub use routes::{Owners, Routes, SiteSlot};
 pub use shard::{Full, LinkSlot, Moment, Shard, Site, SocketSlot};
 pub use tos::{Dscp, Marking, NoMarking};

@@ -4,6 +4,7 @@
 //! second, smaller table per peer would let a peer with 10.0.0.0/8 speak for another's 10.1.0.0/16.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use prefix_trie::PrefixMap;
 
@@ -48,6 +49,46 @@ impl Routes {
     }
 }
 
+/// Addresses whose owner is remembered.
+const RECENT: usize = 256;
+
+/// A table with the owners that were asked for last at hand: packets come in flows.
+#[derive(Debug)]
+pub struct Owners {
+    routes: Arc<Routes>,
+    recent: Box<[Option<(IpAddr, SiteSlot)>]>,
+}
+
+impl Owners {
+    /// Nothing is remembered yet.
+    pub fn new(routes: Arc<Routes>) -> Self {
+        Self { routes, recent: vec![None; RECENT].into_boxed_slice() }
+    }
+
+    /// The owner of an address, as [`Routes::owner`].
+    pub fn owner(&mut self, address: IpAddr) -> Option<SiteSlot> {
+        let recent = &mut self.recent[place(address)];
+        match *recent {
+            Some((known, site)) if known == address => Some(site),
+            _ => {
+                let site = self.routes.owner(address)?;
+                *recent = Some((address, site));
+                Some(site)
+            }
+        }
+    }
+}
+
+/// Where an address is remembered: neighbours never in one place, so that a subnet's hosts do not displace each other.
+fn place(address: IpAddr) -> usize {
+    let number = match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let folded = number ^ number >> 8 ^ number >> 16 ^ number >> 24 ^ number >> 64;
+    usize::try_from(folded & 0xff).unwrap_or(0) % RECENT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +111,35 @@ mod tests {
         assert_eq!(owner(&routes, "11.0.0.1"), None);
         assert_eq!(owner(&routes, "fd12::1"), Some(3));
         assert_eq!(owner(&routes, "2001:db8::1"), Some(4));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_the_table_says_though_many_share_a_place() {
+        let routes = Arc::new(routes(&[("10.0.0.0/8", 0), ("10.1.0.0/16", 1), ("10.1.2.3/32", 2), ("fd00::/8", 3)]));
+        let mut owners = Owners::new(Arc::clone(&routes));
+        let mut shared = std::collections::HashMap::<usize, usize>::new();
+        for round in 0..2 {
+            for number in 0..5_000_u32 {
+                let address = IpAddr::from((0x0a00_0000 + number * 3_331).to_be_bytes());
+                assert_eq!(owners.owner(address), routes.owner(address), "{address}");
+                *shared.entry(place(address)).or_default() += 1;
+            }
+            for address in ["10.1.2.3", "fd12::1", "192.0.2.1", "2001:db8::1"] {
+                assert_eq!(
+                    owners.owner(address.parse().expect("an address")).map(|site| site.0),
+                    owner(&routes, address)
+                );
+            }
+            assert_eq!(shared.len(), RECENT, "every place was fought for in round {round}");
+        }
+    }
+
+    #[test]
+    fn neighbours_do_not_displace_each_other() {
+        let places = |prefix: u32| -> std::collections::HashSet<usize> {
+            (0..256).map(|host| place(IpAddr::from((prefix + host).to_be_bytes()))).collect()
+        };
+        assert_eq!(places(0x0a01_0200).len(), 256);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::wheel::Wheel;
-use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Priority, Reason, Routes, Turn};
+use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Owners, Priority, Reason, Routes, Turn};
 
 /// A link's place in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,9 @@ pub struct Full;
 /// So many that a free number is soon found at random.
 const MOST_LINKS: usize = 60_000;
 
+/// The slot of no link: there are fewer than that.
+const NOBODY: u16 = u16::MAX;
+
 /// Handshakes that one call of [`Shard::tick`] begins: each costs about as much as a hundred packets.
 const INITIATIONS: u64 = 4;
 
@@ -60,10 +63,11 @@ pub struct Shard {
     /// Whether link-local addresses belong to the worker and never to the TUN device.
     pub(super) intercepts: bool,
     pub(super) links: Vec<Option<Box<Link>>>,
-    by_id: Box<[Option<LinkSlot>]>,
+    /// By the random part of a receiver id: the slot, or [`NOBODY`].
+    by_id: Box<[u16]>,
     pub(super) by_key: HashMap<(SocketSlot, PublicKey), LinkSlot>,
     pub(super) identities: Vec<Option<Arc<Identity>>>,
-    pub(super) routes: Arc<Routes>,
+    pub(super) owners: Owners,
     pub(super) sites: Vec<Site>,
     pub(super) limits: Limits,
     pub(super) drops: Drops,
@@ -80,10 +84,10 @@ impl Shard {
             random: seed,
             intercepts,
             links: Vec::new(),
-            by_id: vec![None; 1 << 16].into_boxed_slice(),
+            by_id: vec![NOBODY; 1 << 16].into_boxed_slice(),
             by_key: HashMap::new(),
             identities: Vec::new(),
-            routes: Arc::default(),
+            owners: Owners::new(Arc::default()),
             sites: Vec::new(),
             limits: Limits::new(moment.now),
             drops: Drops::default(),
@@ -108,7 +112,7 @@ impl Shard {
 
     /// Sets who owns which addresses.
     pub fn set_routes(&mut self, routes: Arc<Routes>, sites: Vec<Site>) {
-        self.routes = routes;
+        self.owners = Owners::new(routes);
         self.sites = sites;
     }
 
@@ -247,7 +251,9 @@ impl Shard {
     /// The link that a receiver index leads to.
     pub(super) fn find(&self, receiver: u32) -> Option<LinkSlot> {
         let id = receiver >> 8;
-        (id & 0xff == u32::from(self.worker)).then(|| self.by_id[number(id)]).flatten()
+        let slot =
+            Some(self.by_id[number(id)]).filter(|slot| id & 0xff == u32::from(self.worker) && *slot != NOBODY)?;
+        Some(LinkSlot(slot.into()))
     }
 
     /// Lets a link work; `None` when it is no more.
@@ -301,15 +307,16 @@ impl Shard {
         loop {
             let id = u32::try_from(self.draw() & 0xffff).unwrap_or(0) << 8 | u32::from(self.worker);
             let entry = &mut self.by_id[number(id)];
-            if entry.is_none() {
-                *entry = Some(slot);
+            if *entry == NOBODY {
+                // There are at most MOST_LINKS.
+                *entry = u16::try_from(slot.0).unwrap_or(NOBODY);
                 return id;
             }
         }
     }
 
     fn forget_id(&mut self, id: u32) {
-        self.by_id[number(id)] = None;
+        self.by_id[number(id)] = NOBODY;
     }
 
     fn forget_released(&mut self, slot: LinkSlot) {
