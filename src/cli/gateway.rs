@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::marking::Marks;
 use super::offloads::Switches;
 use super::output::print;
+use super::scheduling::Competition;
 use super::{Exit, Failure};
 use crate::gateway::control::{self, ControlError, Request, Response};
 use crate::gateway::{Fault, GatewayError, Metrics, Settings};
@@ -72,6 +73,8 @@ struct Run {
     marks: Marks,
     #[command(flatten)]
     switches: Switches,
+    #[command(flatten)]
+    competition: Competition,
     /// Where to serve metrics; may be given several times [default: port 9587 on loopback and the management address]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Vec<SocketAddr>,
@@ -127,6 +130,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
 
 fn start(arguments: Run) -> Result<Exit, Failure> {
     let offloads = arguments.switches.offloads()?;
+    let scheduling = arguments.competition.class()?;
     logging::start(match arguments.log_format {
         LogFormat::Human => logging::Format::Human,
         LogFormat::Json => logging::Format::Json,
@@ -145,6 +149,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         mtu: arguments.mtu,
         marking: arguments.marks.dscp,
         offloads,
+        scheduling,
         metrics,
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))

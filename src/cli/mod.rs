@@ -12,6 +12,7 @@ mod offloads;
 mod output;
 mod pages;
 mod policy;
+mod scheduling;
 mod status;
 mod tunnel;
 

@@ -18,8 +18,9 @@ use nix::errno::Errno;
 
 use super::marking::Marks;
 use super::offloads::Switches;
+use super::scheduling::Competition;
 use super::{Exit, Failure};
-use crate::dataplane::{Dataplane, End, Offloads, Options};
+use crate::dataplane::{Dataplane, End, Offloads, Options, Scheduling};
 use crate::sys::process::{self, Side};
 use crate::sys::tun::{Tun, TunError};
 use crate::telemetry::logging;
@@ -44,6 +45,8 @@ Environment:
   WG_PROCESS_FOREGROUND=1  as --foreground
   TURNPIKE_WITHOUT_OFFLOADS=udp_gso,tun_uso
                            as --without-offload
+  TURNPIKE_SCHEDULING=ordinary
+                           as --scheduling
   LOG_LEVEL                verbose (or debug), info, error (default) or silent; when set,
                            the background process keeps writing its log to stderr;
                            info tells which offloads of the kernel's are in use
@@ -67,6 +70,8 @@ pub(super) struct Tunnel {
     marks: Marks,
     #[command(flatten)]
     switches: Switches,
+    #[command(flatten)]
+    competition: Competition,
     /// The interface's name: 1 to 15 characters without blank, slash, colon or percent sign.
     #[arg(value_name = "INTERFACE", value_parser = device_name)]
     interface: String,
@@ -93,7 +98,7 @@ fn device_name(text: &str) -> Result<String, String> {
 
 /// Runs the interface, or starts the process that does.
 pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
-    let environment = Environment::read(arguments.switches.offloads()?)?;
+    let environment = Environment::read(arguments.switches.offloads()?, arguments.competition.class()?)?;
     if arguments.foreground || environment.foreground {
         return serve(arguments, &environment, || Ok(()));
     }
@@ -128,10 +133,12 @@ struct Environment {
     log: Option<&'static str>,
     /// What the kernel may take off us, by the options too.
     offloads: Offloads,
+    /// How packets compete for processors, by the option too.
+    scheduling: Scheduling,
 }
 
 impl Environment {
-    fn read(offloads: Offloads) -> Result<Self, Failure> {
+    fn read(offloads: Offloads, scheduling: Scheduling) -> Result<Self, Failure> {
         let log = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
         Ok(Self {
             tun: descriptor("WG_TUN_FD")?,
@@ -144,6 +151,7 @@ impl Environment {
                 _ => "error",
             }),
             offloads,
+            scheduling,
         })
     }
 }
@@ -178,7 +186,7 @@ fn serve(
     let tun = open_device(&arguments.interface, environment)?;
     let name = tun.name().map_err(device_failure)?;
     let socket = open_socket(&name, environment)?;
-    let options = Options { offloads: environment.offloads, ..Options::default() };
+    let options = Options { offloads: environment.offloads, scheduling: environment.scheduling, ..Options::default() };
     let plane = Dataplane::start(tun, options).map_err(plane_failure)?;
     let interface = Interface::new(plane, arguments.marks.dscp).map_err(plane_failure)?;
     ready().map_err(internal("cannot leave the terminal"))?;

@@ -48,11 +48,24 @@ pub struct Options {
     pub mtu: u16,
     /// What the kernel may take off us, if it can.
     pub offloads: Offloads,
+    /// How workers compete for processors.
+    pub scheduling: Scheduling,
+}
+
+/// How workers compete for processors with other programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// Under load before them, where the system permits that: packets do not wait for programs. A worker that takes
+    /// more than nine tenths of a processor is ordinary again, so that they get the rest.
+    #[default]
+    Urgent,
+    /// As one of them.
+    Ordinary,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { intercept_link_local: false, mtu: 1420, offloads: Offloads::ALL }
+        Self { intercept_link_local: false, mtu: 1420, offloads: Offloads::ALL, scheduling: Scheduling::Urgent }
     }
 }
 

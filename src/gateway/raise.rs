@@ -183,7 +183,12 @@ async fn carry(settings: &Settings, netlink: &Netlink, target: &Target) -> Resul
     bring_up_segments(netlink, target).await?;
     reconcile_to(netlink, &target.routing).await?;
     let mtu = u16::try_from(settings.mtu).unwrap_or(u16::MAX);
-    let options = dataplane::Options { intercept_link_local: true, mtu, offloads: settings.offloads };
+    let options = dataplane::Options {
+        intercept_link_local: true,
+        mtu,
+        offloads: settings.offloads,
+        scheduling: settings.scheduling,
+    };
     let dataplane = Dataplane::start(tun, options).map_err(|error| failed(error.to_string()))?;
     dataplane.apply(target.plan.clone()).map_err(|error| failed(error.to_string()))?;
     Ok(dataplane)

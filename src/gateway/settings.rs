@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::dataplane::Offloads;
+use crate::dataplane::{Offloads, Scheduling};
 use crate::tunnel::Marking;
 
 /// The UDP and TCP port of metrics.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub marking: Marking,
     /// What the kernel may take off the data plane.
     pub offloads: Offloads,
+    /// How packets compete for processors.
+    pub scheduling: Scheduling,
     /// Where to serve metrics.
     pub metrics: Metrics,
 }

@@ -7,6 +7,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nftables;
 pub mod process;
+pub mod schedule;
 pub mod sd_notify;
 pub mod tun;
 pub mod udp;

@@ -11,6 +11,7 @@
 mod alarm;
 mod inbound;
 mod outbound;
+mod urgency;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -30,6 +31,7 @@ use crate::sys::udp::{Intake, Sender, supports_segmentation};
 use crate::tunnel::segment::Coalescer;
 use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
 use alarm::Alarm;
+use urgency::Urgency;
 
 /// How long a socket that takes no more is waited for before it is tried again, in milliseconds.
 const BLOCKED: u8 = 200;
@@ -50,6 +52,7 @@ pub(super) struct Worker {
     commands: Receiver<Command>,
     pub(super) epoll: Epoll,
     alarm: Alarm,
+    urgency: Urgency,
     pub(super) sockets: Sockets,
     pub(super) state: State,
     pub(super) shard: Shard,
@@ -106,6 +109,7 @@ impl Worker {
             commands,
             epoll,
             alarm,
+            urgency: Urgency::new(options.scheduling, now.now),
             sockets: Sockets::new(offloads.is_on(Offload::UdpGro)),
             state: State::default(),
             shard,
@@ -191,8 +195,10 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        let moment = moment();
         self.count_lost();
-        self.shard.tick(moment(), &mut self.out);
+        self.urgency.look(moment.now);
+        self.shard.tick(moment, &mut self.out);
         self.flush();
     }
 

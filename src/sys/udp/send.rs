@@ -117,9 +117,8 @@ impl Sender {
     fn send_first(&mut self, fd: &OwnedFd) -> Result<usize, Errno> {
         loop {
             // SAFETY: as above, of the first header.
-            let sent = unsafe {
-                libc::sendmsg(fd.as_raw_fd(), &raw const (*self.0.headers()).msg_hdr, libc::MSG_DONTWAIT)
-            };
+            let sent =
+                unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const (*self.0.headers()).msg_hdr, libc::MSG_DONTWAIT) };
             match Errno::result(sent) {
                 Err(Errno::EINTR) => {}
                 result => return result.map(|_| 1),
