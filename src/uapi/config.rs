@@ -3,7 +3,7 @@
 //! Each WireGuard peer is a site with one link of the same number; all links share one socket. A number is never
 //! used twice, so a peer that was removed and added again is another peer, without session and with new counters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Config {
     numbers: BTreeMap<PublicKey, u32>,
     /// Which peer owns a prefix: one at most.
     allowed: BTreeMap<Prefix, u32>,
+    /// The same by peer: with many of both, asking all prefixes about each peer would take minutes.
+    prefixes: BTreeMap<u32, BTreeSet<Prefix>>,
     /// The next peer's number.
     next: u32,
     /// Counts endpoints as they are configured.
@@ -73,13 +75,8 @@ impl Config {
 
     /// The peers with their links' numbers and allowed prefixes, in the order of their coming.
     pub fn peers(&self) -> impl Iterator<Item = (LinkId, &Peer, Vec<Prefix>)> {
-        let mut prefixes: BTreeMap<u32, Vec<Prefix>> = BTreeMap::new();
-        for (prefix, number) in &self.allowed {
-            prefixes.entry(*number).or_default().push(*prefix);
-        }
-        self.peers
-            .iter()
-            .map(move |(number, peer)| (LinkId(*number), peer, prefixes.remove(number).unwrap_or_default()))
+        let prefixes = |number| self.prefixes.get(number).into_iter().flatten().copied().collect();
+        self.peers.iter().map(move |(number, peer)| (LinkId(*number), peer, prefixes(number)))
     }
 
     /// This configuration with `change` made to it. Nothing in a change that parsed can fail.
@@ -89,6 +86,7 @@ impl Config {
             next.peers.clear();
             next.numbers.clear();
             next.allowed.clear();
+            next.prefixes.clear();
         }
         if let Some(key) = &change.key {
             next.rekey(key.as_ref());
@@ -127,17 +125,40 @@ impl Config {
             }
         }
         if change.replace_allowed {
-            self.allowed.retain(|_, owner| *owner != number);
+            self.disallow(number);
         }
         for allowed in &change.allowed {
             match *allowed {
-                AllowedChange::Add(prefix) => {
-                    self.allowed.insert(prefix, number);
-                }
+                AllowedChange::Add(prefix) => self.allow(prefix, number),
                 AllowedChange::Remove(prefix) if self.allowed.get(&prefix) == Some(&number) => {
                     self.allowed.remove(&prefix);
+                    self.forget(prefix, number);
                 }
                 AllowedChange::Remove(_) => {}
+            }
+        }
+    }
+
+    /// Gives a prefix to a peer, and takes it from the one that had it.
+    fn allow(&mut self, prefix: Prefix, number: u32) {
+        if let Some(former) = self.allowed.insert(prefix, number) {
+            self.forget(prefix, former);
+        }
+        self.prefixes.entry(number).or_default().insert(prefix);
+    }
+
+    /// Takes all prefixes from a peer.
+    fn disallow(&mut self, number: u32) {
+        for prefix in self.prefixes.remove(&number).unwrap_or_default() {
+            self.allowed.remove(&prefix);
+        }
+    }
+
+    fn forget(&mut self, prefix: Prefix, number: u32) {
+        if let Some(prefixes) = self.prefixes.get_mut(&number) {
+            prefixes.remove(&prefix);
+            if prefixes.is_empty() {
+                self.prefixes.remove(&number);
             }
         }
     }
@@ -159,7 +180,7 @@ impl Config {
         if let Some(peer) = self.peers.remove(&number) {
             self.numbers.remove(&peer.key);
         }
-        self.allowed.retain(|_, owner| *owner != number);
+        self.disallow(number);
     }
 
     /// What the data plane shall be.
