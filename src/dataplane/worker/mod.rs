@@ -15,7 +15,7 @@ mod urgency;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -37,6 +37,9 @@ use urgency::Urgency;
 const BLOCKED: u8 = 200;
 /// When to look again where there is no alarm, in milliseconds.
 const LATEST: u8 = 10;
+/// How often the kernel is asked what it has dropped, unless somebody wants to know: a system call for each socket, and
+/// its count has 32 bits.
+const COUNTED: Duration = Duration::from_secs(1);
 /// Octets after which a buffer is passed on.
 const BURST: usize = 60 * 1024;
 /// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
@@ -79,6 +82,8 @@ pub(super) struct Worker {
     /// What the TUN device gave and is not sealed yet.
     backlog: Backlog,
     surroundings: Surroundings,
+    /// When the kernel was last asked what it has dropped.
+    counted: Instant,
     end: Option<End>,
 }
 
@@ -128,6 +133,7 @@ impl Worker {
             read_in: 0,
             backlog: Backlog::new(seed.rotate_left(32), now.now),
             surroundings,
+            counted: now.now,
             end: None,
         })
     }
@@ -196,8 +202,11 @@ impl Worker {
 
     fn tick(&mut self) {
         let moment = moment();
-        self.count_lost();
         self.urgency.look(moment.now);
+        if moment.now.saturating_duration_since(self.counted) >= COUNTED {
+            self.count_lost();
+            self.counted = moment.now;
+        }
         self.shard.tick(moment, &mut self.out);
         self.flush();
     }
