@@ -140,7 +140,8 @@ pub struct Link {
     slot: LinkSlot,
     config: LinkConfig,
     engine: Engine,
-    retiring: Option<(Engine, Instant)>,
+    /// Apart, since it is rarely there and an engine has 11 KiB.
+    retiring: Option<Box<(Engine, Instant)>>,
     path: Option<Path>,
     queue: Queue,
     stats: LinkStats,
@@ -216,7 +217,7 @@ impl Link {
 
     /// The share of packets lost towards us, 0 to 1.
     pub fn estimated_loss(&self) -> f32 {
-        let retiring = self.retiring.as_ref().map(|(engine, _)| engine).filter(|_| !self.engine.has_session());
+        let retiring = self.retiring.as_deref().map(|(engine, _)| engine).filter(|_| !self.engine.has_session());
         retiring.unwrap_or(&self.engine).estimated_loss()
     }
 
@@ -288,7 +289,7 @@ impl Link {
         // One that has a session is worth more than one that has none.
         if old.is_alive(turn.now) || self.retiring.is_none() {
             self.retire();
-            self.retiring = Some((old, turn.now + REJECT_AFTER));
+            self.retiring = Some(Box::new((old, turn.now + REJECT_AFTER)));
         } else {
             self.released.push(old.id());
         }
@@ -444,14 +445,14 @@ impl Link {
         if self.engine.is_alive(now) {
             return Some(&self.engine);
         }
-        self.retiring.as_ref().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
+        self.retiring.as_deref().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
     }
 
     fn carrier_mut(&mut self, now: Instant) -> Option<&mut Engine> {
         if self.engine.is_alive(now) {
             return Some(&mut self.engine);
         }
-        self.retiring.as_mut().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
+        self.retiring.as_deref_mut().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
     }
 
     fn wants_session(&self) -> bool {
@@ -478,7 +479,7 @@ impl Link {
     }
 
     fn retire(&mut self) {
-        self.released.extend(self.retiring.take().map(|(engine, _)| engine.id()));
+        self.released.extend(self.retiring.take().map(|retired| retired.0.id()));
     }
 
     fn open_by_engine(&mut self, datagram: &[u8], via: Path, into: &mut [u8], now: Instant) -> Result<Opened, Reason> {
@@ -492,7 +493,7 @@ impl Link {
         if receiver == self.engine.id() {
             return self.engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason));
         }
-        let (engine, _) = self.retiring.as_mut().ok_or(Reason::UnknownReceiver)?;
+        let (engine, _) = self.retiring.as_deref_mut().ok_or(Reason::UnknownReceiver)?;
         engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason))
     }
 
@@ -558,7 +559,7 @@ impl Link {
 
     /// The retiring engine keeps its session going, but leaves handshakes to the current one.
     fn tick_retiring(&mut self, turn: &mut Turn<'_>) {
-        let Some((engine, until)) = self.retiring.as_mut() else { return };
+        let Some((engine, until)) = self.retiring.as_deref_mut() else { return };
         let Some(out) = turn.out.room() else { return };
         let ticked = engine.tick(out, turn.now);
         let over = *until <= turn.now || !engine.is_alive(turn.now) || ticked == Err(Reason::Panicked);
