@@ -81,6 +81,8 @@ pub struct Turn<'a> {
     pub wall: SystemTime,
     /// How long packets may be.
     pub mtus: &'a Mtus,
+    /// How many more octets of packets may wait for sessions.
+    pub storable: usize,
     /// Datagrams to send.
     pub out: &'a mut Batch<Hop>,
     /// What went no further.
@@ -334,7 +336,7 @@ impl Link {
             return self.seal(room, length, priority, turn);
         }
         let packet = room.get(..length).ok_or(Reason::Oversized)?;
-        turn.drops.add(Reason::QueueFull, self.queue.push(packet, priority));
+        turn.drops.add(Reason::QueueFull, self.queue.push(packet, priority, turn.storable));
         if self.carrier(turn.now).is_none() {
             self.initiate(turn);
         }
@@ -413,6 +415,11 @@ impl Link {
     /// Whether it is to be ticked: it has a session, is in a handshake, wants one, or will forget its last one's secrets.
     pub fn is_awake(&self) -> bool {
         self.engine.is_stirred() || self.retiring.is_some() || self.attempt.is_some() || self.wants_session()
+    }
+
+    /// Octets of packets that wait.
+    pub fn stored(&self) -> usize {
+        self.queue.octets()
     }
 
     /// Handshakes begun by us so far, each time that one was tried again counted.

@@ -41,13 +41,16 @@ pub struct Site {
     pub senders: Vec<LinkSlot>,
 }
 
-/// All 65,536 numbers of a worker's receiver ids are taken.
+/// There are as many links as a worker holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a worker holds at most 60,000 links")]
+#[error("a worker holds at most 20,000 links")]
 pub struct Full;
 
-/// So many that a free number is soon found at random.
-const MOST_LINKS: usize = 60_000;
+/// So many that of the 65,536 numbers a free one is soon found at random, also while each link has two engines. They
+/// take about 250 MiB.
+const MOST_LINKS: usize = 20_000;
+/// Octets of packets that wait for sessions, over all links: a device's whole prefix may be unreachable.
+const MOST_STORED: usize = 8 << 20;
 
 /// The slot of no link: there are fewer than that.
 const NOBODY: u16 = u16::MAX;
@@ -63,6 +66,10 @@ pub struct Shard {
     /// Whether link-local addresses belong to the worker and never to the TUN device.
     pub(super) intercepts: bool,
     pub(super) links: Vec<Option<Box<Link>>>,
+    /// Places in `links` that are free again.
+    free: Vec<usize>,
+    /// Octets of packets that wait in the links.
+    pub(super) stored: usize,
     /// By the random part of a receiver id: the slot, or [`NOBODY`].
     by_id: Box<[u16]>,
     pub(super) by_key: HashMap<(SocketSlot, PublicKey), LinkSlot>,
@@ -84,6 +91,8 @@ impl Shard {
             random: seed,
             intercepts,
             links: Vec::new(),
+            free: Vec::new(),
+            stored: 0,
             by_id: vec![NOBODY; 1 << 16].into_boxed_slice(),
             by_key: HashMap::new(),
             identities: Vec::new(),
@@ -126,10 +135,10 @@ impl Shard {
     /// # Errors
     /// [`Full`].
     pub fn add(&mut self, config: LinkConfig, now: Instant) -> Result<LinkSlot, Full> {
-        let slot = LinkSlot(self.links.iter().position(Option::is_none).unwrap_or(self.links.len()));
-        if !Self::holds(slot.0 + 1) {
+        if self.free.is_empty() && !Self::holds(self.links.len() + 1) {
             return Err(Full);
         }
+        let slot = LinkSlot(self.free.pop().unwrap_or(self.links.len()));
         let id = self.new_id(slot);
         self.by_key.insert((config.socket, config.key), slot);
         let link = Box::new(Link::new(slot, config, id, self.draw(), now));
@@ -144,7 +153,9 @@ impl Shard {
     pub fn remove(&mut self, slot: LinkSlot) {
         if let Some(link) = self.links.get_mut(slot.0).and_then(Option::take) {
             self.by_key.remove(&(link.socket(), link.key()));
+            self.free.push(slot.0);
             self.wheel.rest(slot.0);
+            self.stored -= link.stored();
             for id in link.end(&mut self.drops) {
                 self.forget_id(id);
             }
@@ -265,8 +276,17 @@ impl Shard {
         work: impl FnOnce(&mut Link, &mut Turn<'_>) -> T,
     ) -> Option<T> {
         let link = self.links.get_mut(slot.0)?.as_deref_mut()?;
-        let mut turn = Turn { now: moment.now, wall: moment.wall, mtus: &self.mtus, out, drops: &mut self.drops };
+        let before = link.stored();
+        let mut turn = Turn {
+            now: moment.now,
+            wall: moment.wall,
+            mtus: &self.mtus,
+            storable: MOST_STORED.saturating_sub(self.stored),
+            out,
+            drops: &mut self.drops,
+        };
         let done = work(link, &mut turn);
+        self.stored = self.stored + link.stored() - before;
         self.rouse(slot);
         Some(done)
     }

@@ -1,5 +1,6 @@
 //! Stories of two and more endpoints that exchange datagrams through memory.
 
+mod crowd;
 mod door;
 mod outside;
 mod owner;

@@ -264,8 +264,8 @@ fn what_cannot_be_sent_is_dropped_by_cause_and_its_sender_told() {
 #[test]
 fn a_link_without_an_address_says_so() {
     let mut world = pair();
-    let link = world.ends[0].shard.links[0].take().expect("a link");
-    let config = link.config().clone();
+    let config = world.ends[0].shard.link(LINK).expect("a link").config().clone();
+    world.ends[0].shard.remove(LINK);
     let slot = world.ends[0].shard.add(config, world.moment.now).expect("room");
     assert_eq!(slot, LINK);
     assert_eq!(world.send(0, &packet("10.0.0.1", "10.1.0.1", 1, 20)), Err(Reason::NoEndpoint));
