@@ -51,6 +51,7 @@ impl Hub {
         let arrival =
             Arrival { socket: SOCKET, via: Path { to: SocketAddr::new(address, 1), source: None }, tos: 0, datagram };
         self.shard.ingress(arrival, self.moment, &mut self.packets, &mut self.out).expect("taken");
+        self.shard.handshake(self.moment, &mut self.out).map(|shaken| shaken.expect("accepted"));
     }
 
     /// Makes a session with every edge.
@@ -70,9 +71,6 @@ impl Hub {
             };
             self.take(number, &octets[..length]);
             engines.push(engine);
-            if number % 200 == 199 {
-                self.pass(Duration::from_secs(1));
-            }
         }
         engines
     }

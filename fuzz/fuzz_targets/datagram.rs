@@ -72,6 +72,7 @@ impl Bench {
         let arrival = Arrival { socket: SocketSlot(0), via: VIA, tos: 0, datagram };
         // Which reason it gives is the tests' matter; here it must only give one.
         black_box(self.shard.ingress(arrival, self.moment, &mut self.packets, &mut self.out).is_ok());
+        black_box(self.shard.handshake(self.moment, &mut self.out).is_some());
     }
 
     fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {

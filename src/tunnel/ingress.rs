@@ -1,27 +1,24 @@
 //! From the network: a datagram becomes a packet for the TUN device, an answer, or a message for the worker.
 //!
 //! ```text
-//!  datagram ─ type, length, counter ─┬─ 1 ─ limits ─ codes ─ whose? ─▶ handshake ─▶ ToNetwork
-//!                                    ├─ 2 ─ index ─ limits ─ codes ──▶ handshake ─▶ ToNetwork
-//!                                    ├─ 3 ─ index ───────────────────▶ cookie kept
+//!  datagram ─ type, length, counter ─┬─ 1 ────────── the door ─▶ Waits, see handshakes.rs
+//!                                    ├─ 2 ─ index ── the door ─▶ Waits
+//!                                    ├─ 3 ─ index ─▶ cookie kept: Consumed
 //!                                    └─ 4 ─ index ─ open ─ whose source? ─▶ ToTun, ToLocal
 //! ```
 
-use std::sync::Arc;
-
 use crate::tunnel::batch::Batch;
 use crate::tunnel::inner::{self, Inner};
-use crate::tunnel::peer::Admission;
 use crate::tunnel::wire::{self, Message};
-use crate::tunnel::{Hop, Identity, Link, LinkSlot, Moment, Path, Priority, Reason, Shard, SocketSlot, tos};
+use crate::tunnel::{Hop, Link, LinkSlot, Moment, Path, Reason, Shard, SocketSlot, tos};
 
 /// Where something that arrived goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A packet of this link for the TUN device was put into the batch of packets.
     ToTun(LinkSlot),
-    /// One or more answers were put into the batch of datagrams.
-    ToNetwork,
+    /// A handshake message waits for [`Shard::handshake`].
+    Waits,
     /// A packet of this link for the worker itself was put into the batch of packets.
     ToLocal(LinkSlot),
     /// Nothing more to do: a keepalive, a cookie.
@@ -54,32 +51,15 @@ impl Shard {
         out: &mut Batch<Hop>,
     ) -> Result<Outcome, Reason> {
         let outcome = match wire::classify(arrival.datagram) {
-            Ok(Message::Initiation) => self.initiation(arrival, moment, out),
-            Ok(Message::Response { receiver }) => self.response(receiver, arrival, moment, out),
+            Ok(Message::Initiation) => self.knock(arrival, moment, out),
+            Ok(Message::Response { receiver }) => {
+                self.receiver(receiver, arrival.socket).and_then(|_| self.knock(arrival, moment, out))
+            }
             Ok(Message::Cookie { receiver }) => self.cookie(receiver, arrival, moment, out),
             Ok(Message::Data { receiver, .. }) => self.data(receiver, arrival, moment, (packets, out)),
             Err(reason) => Err(reason),
         };
         outcome.inspect_err(|reason| self.drops.count(*reason))
-    }
-
-    fn initiation(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<Outcome, Reason> {
-        let identity = self.admit(arrival, moment, out)?;
-        let key = identity.initiator(arrival.datagram)?;
-        let slot = *self.by_key.get(&(arrival.socket, key)).ok_or(Reason::UnknownPeer)?;
-        self.consume(slot, arrival, moment, out)
-    }
-
-    fn response(
-        &mut self,
-        receiver: u32,
-        arrival: Arrival<'_>,
-        moment: Moment,
-        out: &mut Batch<Hop>,
-    ) -> Result<Outcome, Reason> {
-        let slot = self.receiver(receiver, arrival.socket)?;
-        self.admit(arrival, moment, out)?;
-        self.consume(slot, arrival, moment, out)
     }
 
     fn cookie(
@@ -92,41 +72,6 @@ impl Shard {
         let slot = self.receiver(receiver, arrival.socket)?;
         self.consume(slot, arrival, moment, out)?;
         Ok(Outcome::Consumed)
-    }
-
-    /// The door before every handshake.
-    fn admit(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<Arc<Identity>, Reason> {
-        let Arrival { socket, via, datagram, .. } = arrival;
-        let source = via.to.ip();
-        let identity = self.identities.get(socket.0).and_then(Option::clone).ok_or(Reason::NoKey)?;
-        let room = out.room().ok_or(Reason::SendBlocked)?;
-        identity.admit(source, datagram, false, room)?;
-        if !self.limits.must_prove(source, moment.now) {
-            return Ok(identity);
-        }
-        match identity.admit(source, datagram, true, room)? {
-            Admission::Admitted if self.limits.allow_proven(source, moment.now) => Ok(identity),
-            Admission::Admitted => Err(Reason::SourceLimited),
-            Admission::Challenged(length) => {
-                if self.limits.allow_cookie(moment.now) {
-                    let priority = Priority::Control;
-                    out.commit(length, Hop { link: None, socket, path: via, tos: 0, priority, train: false });
-                }
-                Err(Reason::Challenged)
-            }
-        }
-    }
-
-    fn consume(
-        &mut self,
-        slot: LinkSlot,
-        arrival: Arrival<'_>,
-        moment: Moment,
-        out: &mut Batch<Hop>,
-    ) -> Result<Outcome, Reason> {
-        self.with_link(slot, moment, out, |link, turn| link.consume(arrival.via, arrival.datagram, turn))
-            .ok_or(Reason::UnknownPeer)??;
-        Ok(Outcome::ToNetwork)
     }
 
     fn data(
@@ -160,7 +105,8 @@ impl Shard {
         site.senders.contains(&slot).then_some(Outcome::ToTun(slot)).ok_or(Reason::ForeignSource)
     }
 
-    fn receiver(&self, receiver: u32, socket: SocketSlot) -> Result<LinkSlot, Reason> {
+    /// The link that a receiver index of this socket leads to.
+    pub(super) fn receiver(&self, receiver: u32, socket: SocketSlot) -> Result<LinkSlot, Reason> {
         let slot = self.find(receiver).ok_or(Reason::UnknownReceiver)?;
         let ours = self.link(slot).map(Link::socket) == Some(socket);
         ours.then_some(slot).ok_or(Reason::UnknownReceiver)

@@ -1,8 +1,8 @@
-//! What a flood of handshakes may cost: token buckets, and the point from which senders must prove their address.
+//! What a flood of handshakes may cost: token buckets, and who must prove its address.
 //!
 //! ```text
 //!  first code wrong ────────────────────────────────▶ dropped
-//!  more than 250 messages this second ──────┐
+//!  load: answering lags behind ─────────────┐
 //!  source beyond 20 per second, burst 5 ────┴─▶ second code wrong ─▶ cookie (at most 20,000 per second)
 //!                                              second code right ─▶ source's proven 20 per second, burst 5
 //! ```
@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use crate::tunnel::icmp;
 
-/// Handshake messages per second, over all sources, beyond which every sender must prove its address.
-pub const LOAD: u32 = 250;
-/// Sources that are remembered; beyond it, unknown ones count as beyond their allowance.
-const SOURCES: usize = 4096;
+/// Sources that are remembered, more than a worker is expected to have peers; beyond it, unknown ones count as beyond
+/// their allowance.
+const SOURCES: usize = 16_384;
 /// One message each 50 ms: wireguard-go's 20 per second.
 const SOURCE_COST: Duration = Duration::from_millis(50);
 /// wireguard-go's burst.
@@ -101,8 +100,6 @@ fn subject(source: IpAddr) -> IpAddr {
 /// All limits of one worker.
 #[derive(Debug)]
 pub struct Limits {
-    second: Instant,
-    messages: u32,
     unproven: Sources,
     proven: Sources,
     cookies: Bucket,
@@ -113,7 +110,7 @@ pub struct Limits {
 
 /// A cookie costs about 2 µs, and its receiver may be the one peer that is honest: twenty thousand per second.
 const COOKIE_COST: Duration = Duration::from_micros(50);
-const COOKIE_BURST: u32 = 100;
+const COOKIE_BURST: u32 = 1000;
 const ICMP_COST: Duration = Duration::from_millis(10);
 const ICMP_BURST: u32 = 50;
 
@@ -121,8 +118,6 @@ impl Limits {
     /// Nothing counted yet.
     pub fn new(now: Instant) -> Self {
         Self {
-            second: now,
-            messages: 0,
             unproven: Sources::new(now),
             proven: Sources::new(now),
             cookies: Bucket::full(COOKIE_COST, COOKIE_BURST, now),
@@ -131,15 +126,10 @@ impl Limits {
         }
     }
 
-    /// Counts a handshake message; whether its sender must prove its address.
-    pub fn must_prove(&mut self, source: IpAddr, now: Instant) -> bool {
-        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.messages = 0;
-        }
-        self.messages = self.messages.saturating_add(1);
-        let within = self.unproven.allow(source, now);
-        self.messages > LOAD || !within
+    /// Whether the sender of a handshake message must prove its address: under load each, else one beyond its allowance,
+    /// of which this message takes its part.
+    pub fn must_prove(&mut self, source: IpAddr, load: bool, now: Instant) -> bool {
+        load || !self.unproven.allow(source, now)
     }
 
     /// Whether one more message of a source that proved its address is within its allowance.
@@ -201,11 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_load_everyone_must_prove_and_a_second_later_nobody() {
+    fn under_load_everyone_must_prove_and_else_who_is_beyond_its_allowance() {
         let now = Instant::now();
         let mut limits = Limits::new(now);
-        assert_eq!((0..1000).filter(|n| !limits.must_prove(v4(*n), now)).count(), 250);
-        let later = now + Duration::from_secs(1);
-        assert!(!limits.must_prove(v4(5000), later), "the count starts again each second, also without peers");
+        assert!((0..100).all(|_| limits.must_prove(v4(1), true, now)));
+        assert_eq!((0..100).filter(|_| !limits.must_prove(v4(1), false, now)).count(), 5, "which load did not touch");
+        assert!(!limits.must_prove(v4(2), false, now));
+    }
+
+    #[test]
+    fn cookies_have_a_rate() {
+        let now = Instant::now();
+        let mut limits = Limits::new(now);
+        assert_eq!((0..10_000).filter(|_| limits.allow_cookie(now)).count(), 1000);
+        let later = (1..=20_000).filter(|n| limits.allow_cookie(now + Duration::from_micros(n * 50))).count();
+        assert_eq!(later, 20_000);
     }
 }

@@ -14,6 +14,7 @@ mod backlog;
 pub mod batch;
 mod clock;
 mod egress;
+mod handshakes;
 pub mod icmp;
 mod ingress;
 pub mod inner;

@@ -58,6 +58,8 @@ reasons! {
     BadMac = "bad_mac",
     /// A handshake message that was answered by a cookie: the sender must first prove its address.
     Challenged = "challenged",
+    /// A handshake message for which there was no place to wait (8,192).
+    HandshakeQueueFull = "handshake_queue_full",
     /// A handshake message beyond its source's allowance (20 per second, bursts of 5).
     SourceLimited = "source_limited",
     /// A handshake message beyond its peer's allowance (50 initiations per second).

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
+use crate::tunnel::handshakes::Waiting;
 use crate::tunnel::limits::Limits;
 use crate::tunnel::wheel::Wheel;
 use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Owners, Priority, Reason, Routes, Turn};
@@ -77,6 +78,7 @@ pub struct Shard {
     pub(super) owners: Owners,
     pub(super) sites: Vec<Site>,
     pub(super) limits: Limits,
+    pub(super) waiting: Waiting,
     pub(super) drops: Drops,
     pub(super) mtus: Arc<Mtus>,
     clock: ClockWatch,
@@ -99,6 +101,7 @@ impl Shard {
             owners: Owners::new(Arc::default()),
             sites: Vec::new(),
             limits: Limits::new(moment.now),
+            waiting: Waiting::new(),
             drops: Drops::default(),
             mtus: Arc::default(),
             clock: ClockWatch::new(moment.now, moment.wall),

@@ -3,15 +3,16 @@
 //! The sources are the 65,536 addresses of 198.18.0.0/16, all local to the right end (RFC 2544 sets them aside for
 //! such tests).
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use turnpike::lab::guard::Namespace;
+use turnpike::sys::udp::{BATCH, Outgoing, Sender, UdpSocket};
 
 use crate::bench::{Node, Wire};
 use crate::client::{ANSWER, Client, SUBJECT, meet, stamp};
-use crate::noise::{COOKIE, INITIATION, Party, RESPONSE};
+use crate::noise::{Attempt, COOKIE, INITIATION, Party, RESPONSE};
 use crate::rig::Rig;
 use crate::scenario::scenarios;
 
@@ -25,8 +26,12 @@ scenarios! {
         an_honest_peer_gets_through_a_flood;
 }
 
-/// How many sources a flood has.
-const SOURCES: u16 = 500;
+/// How many sources a flood has: each stays below what a subject may take from one.
+const SOURCES: usize = 10_000;
+/// Initiations each millisecond: more than one core can look into, so that answering lags behind.
+const OVERLOAD: usize = 40;
+/// Datagrams each millisecond of which a subject can make short work.
+const BEARABLE: usize = 5;
 
 /// Makes 198.18.0.0/16 addresses of the right end, and known to the left one.
 fn prepare(wire: &Wire) {
@@ -44,22 +49,28 @@ struct Flood<'a> {
 
 impl Flood<'_> {
     fn run(&self, at: &Namespace, per_millisecond: usize, datagrams: &[Vec<u8>]) {
-        let bind = |n: u16| UdpSocket::bind((Ipv4Addr::new(198, 18, n.to_be_bytes()[0], n.to_be_bytes()[1]), 5000));
-        let sockets: Vec<UdpSocket> =
-            at.enter(|| (1..=SOURCES).map(|n| bind(n).expect("a source")).collect()).expect("a namespace");
+        let socket = at.enter(|| UdpSocket::bind(0, None, 0)).expect("a namespace").expect("a port");
         let to: SocketAddr = SUBJECT.parse().expect("an address");
-        let (began, mut number) = (Instant::now(), 0_usize);
+        let outgoing = |number: usize| {
+            let octets = datagrams[number % datagrams.len()].as_slice();
+            Outgoing { octets, segment: None, to, source: Some(source(number % SOURCES)), tos: 0 }
+        };
+        let (began, mut number, mut sender) = (Instant::now(), 0, Sender::default());
         while !self.stop.load(Ordering::Relaxed) {
             let due = usize::try_from(began.elapsed().as_millis()).expect("short") * per_millisecond;
             while number < due {
+                let most = due.min(number + BATCH);
                 // A full buffer is no fault of the subject's.
-                sockets[number % sockets.len()].send_to(&datagrams[number % datagrams.len()], to).ok();
-                number += 1;
+                number += socket.send(&mut sender, (number..most).map(outgoing)).unwrap_or(1);
             }
             self.sent.store(number, Ordering::Relaxed);
             std::thread::park_timeout(Duration::from_micros(300));
         }
     }
+}
+
+fn source(number: usize) -> IpAddr {
+    (u32::from(Ipv4Addr::new(198, 18, 0, 1)) + u32::try_from(number).expect("few")).to_be_bytes().into()
 }
 
 /// Initiations with a right first code, from parties that are nobody's peers.
@@ -91,14 +102,22 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Sends initiations until the answer is of this length.
-fn answer_of(client: &mut Client, length: usize, within: Duration) -> Option<(Vec<u8>, crate::noise::Attempt)> {
+/// Sends initiations until one is answered by a message of this length; answers may be late.
+fn answer_of(client: &mut Client, length: usize, within: Duration) -> Option<(Vec<u8>, Attempt)> {
     let until = Instant::now() + within;
+    let mut attempts = Vec::new();
     while Instant::now() < until {
         let attempt = client.attempt();
         client.send(&attempt.message);
-        if let Some(heard) = client.receive(Duration::from_millis(150)).filter(|heard| heard.len() == length) {
-            return Some((heard, attempt));
+        attempts.push(attempt);
+        let heard = client.receive(Duration::from_millis(150)).filter(|heard| heard.len() == length);
+        let answered = |heard: &Vec<u8>| {
+            // A cookie's receiver stands in octets 4 to 7, a response's in 8 to 11.
+            let receiver = heard.get(if length == COOKIE { 4..8 } else { 8..12 })?;
+            attempts.iter().position(|attempt| attempt.message.get(4..8) == Some(receiver))
+        };
+        if let Some((heard, position)) = heard.and_then(|heard| answered(&heard).map(|position| (heard, position))) {
+            return Some((heard, attempts.swap_remove(position)));
         }
     }
     None
@@ -109,7 +128,7 @@ fn under_load_an_address_must_be_proved_by_a_cookie(rig: &Rig) {
     let (node, mut client) = meet(rig, &wire);
     prepare(&wire);
     let datagrams = initiations(&node, 1000);
-    during(&wire.right, 5, &datagrams, || {
+    during(&wire.right, OVERLOAD, &datagrams, || {
         std::thread::park_timeout(Duration::from_millis(300));
         let (cookie, attempt) = answer_of(&mut client, COOKIE, ANSWER).expect("a cookie instead of an answer");
         let mut false_cookie = cookie.clone();
@@ -149,10 +168,10 @@ fn endures(rig: &Rig, datagrams: impl FnOnce(&Node<'_>) -> Vec<Vec<u8>>) {
     assert!(left.reaches("10.9.0.2"), "no session");
     let datagrams = datagrams(&left);
     // What is set aside once for a flood is no growth.
-    during(&wire.right, 5, &datagrams, || std::thread::park_timeout(Duration::from_secs(2)));
+    during(&wire.right, BEARABLE, &datagrams, || std::thread::park_timeout(Duration::from_secs(2)));
     let before = resident(&left);
     let words = ["-n", "-q", "-c", "400", "-i", "0.01", "-W", "2", "10.9.0.1"];
-    let (sent, said) = during(&wire.right, 5, &datagrams, || right.at.run("ping", words));
+    let (sent, said) = during(&wire.right, BEARABLE, &datagrams, || right.at.run("ping", words));
     let said = said.expect("answers");
     println!("{sent} datagrams; {}", said.lines().rev().take(2).collect::<Vec<_>>().join("; "));
     assert!(sent > 10_000, "a flood of {sent}");
@@ -186,7 +205,7 @@ fn an_honest_peer_gets_through_a_flood(rig: &Rig) {
     left.set("listen-port 51820");
     prepare(&wire);
     let datagrams = initiations(&left, 1000);
-    during(&wire.right, 5, &datagrams, || {
+    during(&wire.right, OVERLOAD, &datagrams, || {
         std::thread::park_timeout(Duration::from_millis(300));
         right.set(&format!("peer {} endpoint {SUBJECT}", left.key));
         assert!(right.reaches_within("10.9.0.1", Duration::from_secs(16)), "with the cookie's help, at the next try");

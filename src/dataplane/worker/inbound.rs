@@ -86,6 +86,7 @@ impl Worker {
             }
             Some(_) => {}
         }
+        self.moved = true;
         let for_tun = |(position, (outcome, packet))| is_for_tun(outcome).then_some((position, packet));
         self.coalescer.arrange(self.packets.iter().enumerate().filter_map(for_tun));
         let unclaimed = self.packets.iter().filter(|(outcome, _)| !is_for_tun(outcome)).count();

@@ -40,6 +40,9 @@ const LATEST: u8 = 10;
 /// How often the kernel is asked what it has dropped, unless somebody wants to know: a system call for each socket, and
 /// its count has 32 bits.
 const COUNTED: Duration = Duration::from_secs(1);
+/// Handshake messages to work off in a turn without packets: a packet that comes meanwhile waits for less than a
+/// millisecond.
+const HANDSHAKES: usize = 4;
 /// Octets after which a buffer is passed on.
 const BURST: usize = 60 * 1024;
 /// Octets of a UDP datagram's payload at most: also of a train, which the kernel takes as one (RFC 768, RFC 791).
@@ -82,6 +85,8 @@ pub(super) struct Worker {
     /// What the TUN device gave and is not sealed yet.
     backlog: Backlog,
     surroundings: Surroundings,
+    /// Whether packets have moved since handshake messages were last worked off.
+    moved: bool,
     /// When the kernel was last asked what it has dropped.
     counted: Instant,
     end: Option<End>,
@@ -133,6 +138,7 @@ impl Worker {
             read_in: 0,
             backlog: Backlog::new(seed.rotate_left(32), now.now),
             surroundings,
+            moved: false,
             counted: now.now,
             end: None,
         })
@@ -152,7 +158,7 @@ impl Worker {
                 Err(Errno::EINTR) => {}
                 Err(errno) => self.end = Some(End::Failed(format!("epoll_wait: {errno}"))),
             }
-            more = self.serve();
+            more = self.shake() | self.serve();
             self.round += 1;
             if let Some(end) = self.end.take() {
                 return end;
@@ -209,6 +215,19 @@ impl Worker {
         }
         self.shard.tick(moment, &mut self.out);
         self.flush();
+    }
+
+    /// Works off handshake messages: a few, and where packets move only one, since each costs as much as a hundred of them.
+    /// Whether more wait.
+    fn shake(&mut self) -> bool {
+        let most = if std::mem::take(&mut self.moved) { 1 } else { HANDSHAKES };
+        for _ in 0..most {
+            // What came of it was counted.
+            if !self.shard.has_handshakes() || self.shard.handshake(moment(), &mut self.out).is_none() {
+                break;
+            }
+        }
+        self.blocked.is_none() && self.shard.has_handshakes()
     }
 
     /// How long to wait for events. The alarm goes off at the next tick, for which there must be room.

@@ -47,6 +47,7 @@ impl Worker {
             };
             let dropped = self.backlog.push(VnetHeader::from_octets(header), length, now);
             self.shard.count(Reason::Overload, dropped);
+            self.moved = true;
             octets += length;
             if octets >= HELPING || lone && octets < LONE {
                 break;

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::world::{Datagram, Wish, World, packet};
+use super::world::{Datagram, SOCKET, Wish, World, packet};
 use crate::identity::PrivateKey;
-use crate::tunnel::{LinkSlot, Outcome, Reason};
+use crate::tunnel::batch::LARGEST;
+use crate::tunnel::{Hop, LinkSlot, Outcome, Priority, Reason};
 
 const LINK: LinkSlot = LinkSlot(0);
 
@@ -61,17 +62,30 @@ fn a_stranger_who_does_not_know_our_key_costs_one_hash() {
 }
 
 #[test]
-fn a_flood_from_many_addresses_must_prove_them_from_the_two_hundred_and_fifty_first_on() {
+fn a_flood_from_many_addresses_must_prove_them_while_a_thousand_messages_wait() {
     let mut world = with_stranger();
     let initiation = initiation(&mut world);
-    let answers: Vec<_> = (0..1000).map(|number| world.give(1, &from(&initiation, number))).collect();
-    assert_eq!(answers.iter().filter(|answer| **answer == Err(Reason::UnknownPeer)).count(), 249);
-    assert_eq!(answers.iter().filter(|answer| **answer == Err(Reason::Challenged)).count(), 751);
-    let cookies = world.take(1);
-    assert!(cookies.len() <= 100, "cookies have a rate too: {}", cookies.len());
+    let answers: Vec<_> = (0..2000).map(|number| world.bring(1, &from(&initiation, number))).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Ok(Outcome::Waits)).count(), 1024);
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(Reason::Challenged)).count(), 976);
+    assert!(world.take(1).iter().all(|datagram| datagram.kind() == 3), "cookies");
     carries(&mut world);
+    assert_eq!(world.shake(1), vec![Err(Reason::UnknownPeer); 1024], "they waited while packets passed");
+    assert_eq!(world.bring(1, &from(&initiation, 5000)), Err(Reason::Challenged), "load lasts for a second");
     world.skip(Duration::from_secs(1));
-    assert_eq!(world.give(1, &from(&initiation, 5000)), Err(Reason::UnknownPeer), "the next second begins at 0");
+    assert_eq!(world.give(1, &from(&initiation, 5001)), Err(Reason::UnknownPeer));
+}
+
+#[test]
+fn a_message_with_a_wrong_code_does_not_wait() {
+    let mut world = with_stranger();
+    let mut initiation = initiation(&mut world);
+    initiation.octets[120] ^= 1;
+    for number in 0..2000 {
+        assert_eq!(world.bring(1, &from(&initiation, number)), Err(Reason::BadMac));
+    }
+    initiation.octets[120] ^= 1;
+    assert_eq!(world.bring(1, &initiation), Ok(Outcome::Waits), "nor does it bring about load");
 }
 
 #[test]
@@ -83,6 +97,57 @@ fn one_flooder_is_challenged_alone() {
     world.take(1);
     assert_eq!(world.give(1, &from(&initiation, 2)), Err(Reason::UnknownPeer), "another source is heard");
     carries(&mut world);
+}
+
+#[test]
+fn handshakes_wait_for_room_and_are_not_lost() {
+    let mut world = with_stranger();
+    world.send(0, &packet("10.0.0.1", "10.1.0.1", 1, 20)).expect("sent");
+    world.take(0);
+    let initiation = begin(&mut world, 0);
+    let moment = world.moment;
+    assert_eq!(world.bring(1, &initiation), Ok(Outcome::Waits));
+    let path = world.ends[1].shard.link(LINK).and_then(|link| link.path()).expect("a path");
+    let (shard, out) = world.ends[1].out();
+    while out.has_room() {
+        let priority = Priority::Data;
+        out.commit(LARGEST, Hop { link: None, socket: SOCKET, path, tos: 0, priority, train: false });
+    }
+    assert_eq!(shard.handshake(moment, out), None);
+    assert!(shard.has_handshakes());
+    out.clear();
+    assert_eq!(shard.handshake(moment, out), Some(Ok(LINK)));
+    assert_eq!(shard.handshake(moment, out), None);
+    assert!(!shard.has_handshakes());
+}
+
+#[test]
+fn what_is_gone_when_a_messages_turn_comes_is_named() {
+    let mut world = with_stranger();
+    let initiation = begin(&mut world, 0);
+    world.bring(1, &initiation).expect("waits");
+    world.ends[1].shard.set_identity(SOCKET, None);
+    assert_eq!(world.shake(1), [Err(Reason::NoKey)]);
+    let identity = std::sync::Arc::clone(&world.ends[1].identity);
+    world.ends[1].shard.set_identity(SOCKET, Some(identity));
+    world.give(1, &initiation).expect("answered");
+    let response = world.take(1).remove(0);
+    world.bring(0, &response).expect("waits");
+    world.bring(1, &initiation).expect("waits");
+    for end in [0, 1] {
+        world.ends[end].shard.remove(LINK);
+    }
+    assert_eq!(world.shake(0), [Err(Reason::UnknownReceiver)]);
+    assert_eq!(world.shake(1), [Err(Reason::UnknownPeer)]);
+}
+
+/// An initiation.
+fn begin(world: &mut World, end: usize) -> Datagram {
+    world.skip(Duration::from_millis(50));
+    let moment = world.moment;
+    let (shard, out) = world.ends[end].out();
+    shard.with_link(LINK, moment, out, crate::tunnel::Link::initiate);
+    world.take(end).remove(0)
 }
 
 #[test]
@@ -98,7 +163,7 @@ fn a_peer_makes_at_most_fifty_sessions_a_second() {
         world.settle();
         result
     };
-    assert_eq!(begin(&mut world, Duration::from_millis(20)), Ok(Outcome::ToNetwork));
+    assert_eq!(begin(&mut world, Duration::from_millis(20)), Ok(Outcome::Waits));
     assert_eq!(begin(&mut world, Duration::from_millis(19)), Err(Reason::PeerLimited));
 }
 
@@ -151,7 +216,7 @@ fn oversized_and_forged_data_for_a_live_session_is_refused_and_the_session_lives
 fn a_socket_without_a_key_answers_nobody() {
     let mut world = with_stranger();
     let initiation = initiation(&mut world);
-    world.ends[1].shard.set_identity(super::world::SOCKET, None);
+    world.ends[1].shard.set_identity(SOCKET, None);
     assert_eq!(world.give(1, &initiation), Err(Reason::NoKey));
 }
 

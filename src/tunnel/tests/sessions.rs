@@ -92,7 +92,7 @@ fn an_index_is_a_random_number_the_workers_number_and_a_counter() {
     world.send(1, &packet("10.1.0.1", "10.0.0.1", 1, 20)).expect("waits");
     let initiation = world.take(1).remove(0);
     assert_eq!(initiation.octets[4..6], [1, 1], "first session, worker 1");
-    assert_eq!(world.give(0, &initiation), Ok(Outcome::ToNetwork));
+    assert_eq!(world.give(0, &initiation), Ok(Outcome::Waits));
     let response = world.take(0).remove(0);
     assert_eq!(response.octets[9], 1, "where a socket filter finds the worker in a response");
     world.give(1, &response).expect("a session");

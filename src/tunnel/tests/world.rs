@@ -144,8 +144,26 @@ impl World {
         sent
     }
 
-    /// Gives a datagram to an endpoint, whatever its address says.
+    /// Gives a datagram to an endpoint, whatever its address says. A handshake message is worked off, after those that
+    /// waited before it.
     pub fn give(&mut self, end: usize, datagram: &Datagram) -> Result<Outcome, Reason> {
+        let outcome = self.bring(end, datagram)?;
+        if outcome == Outcome::Waits {
+            self.shake(end).pop().expect("it waited")?;
+        }
+        Ok(outcome)
+    }
+
+    /// Works off the handshake messages that wait; what came of each.
+    pub fn shake(&mut self, end: usize) -> Vec<Result<LinkSlot, Reason>> {
+        let end = &mut self.ends[end];
+        let results = std::iter::from_fn(|| end.shard.handshake(self.moment, &mut end.out)).collect();
+        assert!(!end.shard.has_handshakes(), "room for all");
+        results
+    }
+
+    /// Gives a datagram to an endpoint: a handshake message only waits.
+    pub fn bring(&mut self, end: usize, datagram: &Datagram) -> Result<Outcome, Reason> {
         let end = &mut self.ends[end];
         let via = Path { to: datagram.from, source: Some(datagram.to.ip()) };
         let arrival = Arrival { socket: SOCKET, via, tos: datagram.tos, datagram: &datagram.octets };
@@ -154,7 +172,7 @@ impl World {
             match outcome {
                 Outcome::ToTun(_) => end.delivered.push(packet.to_vec()),
                 Outcome::ToLocal(_) => end.local.push(packet.to_vec()),
-                Outcome::ToNetwork | Outcome::Consumed => panic!("not a packet"),
+                Outcome::Waits | Outcome::Consumed => panic!("not a packet"),
             }
         }
         end.packets.clear();

@@ -1,0 +1,210 @@
+//! Handshake messages: those that pass the door wait until the worker has time for them.
+//!
+//! ```text
+//!               the door, a few hashes                              one at a time, 50 to 200 µs
+//!  1 ──────────── limits ─ codes ─┐                    ┌─ 1 ─ whose? ─┬─▶ Link ─▶ answers
+//!                                 ├─▶ queue of 8,192 ──┤              │
+//!  2 ── index ─── limits ─ codes ─┘                    └─ 2 ─ index ──┘
+//! ```
+//!
+//! A handshake costs as much as a hundred packets. So data come first, but not for ever: the worker takes at least one
+//! message from the queue in each of its turns.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::tunnel::batch::Batch;
+use crate::tunnel::peer::Admission;
+use crate::tunnel::wire::{self, Message};
+use crate::tunnel::{Arrival, Hop, Identity, LinkSlot, Moment, Outcome, Path, Priority, Reason, Shard, SocketSlot};
+
+/// Messages that can wait: 1.6 s of work for one core, while who is not answered tries again after 5 s.
+const PLACES: usize = 8192;
+/// So many waiting are load: an eighth, as in Linux.
+const LOAD: usize = PLACES / 8;
+/// For how long load lasts after the queue was last so long, as in Linux and wireguard-go.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Handshake messages that passed the door, in the order of arrival.
+#[derive(Debug)]
+pub struct Waiting {
+    messages: VecDeque<Handshake>,
+    /// When there was last load.
+    loaded: Option<Instant>,
+}
+
+/// A message of type 1 or 2.
+#[derive(Debug)]
+struct Handshake {
+    socket: SocketSlot,
+    via: Path,
+    octets: [u8; wire::INITIATION],
+    length: usize,
+}
+
+impl Waiting {
+    /// None, and room for all that there may ever be: the memory is used when they come.
+    pub fn new() -> Self {
+        Self { messages: VecDeque::with_capacity(PLACES), loaded: None }
+    }
+
+    /// Whether answering lags behind, or did within the last second. As in Linux and wireguard-go this is load, not a
+    /// number of messages: all edges of a hub may come back at once.
+    pub fn is_load(&self, now: Instant) -> bool {
+        let lingers = |at: Instant| now.saturating_duration_since(at) < LINGER;
+        self.messages.len() >= LOAD || self.loaded.is_some_and(lingers)
+    }
+
+    fn push(&mut self, message: Handshake, now: Instant) -> Result<(), Reason> {
+        if self.messages.len() >= PLACES {
+            return Err(Reason::HandshakeQueueFull);
+        }
+        self.messages.push_back(message);
+        self.watch(now);
+        Ok(())
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<Handshake> {
+        self.watch(now);
+        self.messages.pop_front()
+    }
+
+    fn watch(&mut self, now: Instant) {
+        if self.messages.len() >= LOAD {
+            self.loaded = Some(now);
+        }
+    }
+}
+
+impl Shard {
+    /// Whether handshake messages wait for [`Shard::handshake`].
+    pub fn has_handshakes(&self) -> bool {
+        !self.waiting.messages.is_empty()
+    }
+
+    /// Works off the handshake message that has waited longest; `None` when none does, or `out` has no room. To be
+    /// called when no data wait, and at least once in each turn.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause, which is counted.
+    pub fn handshake(&mut self, moment: Moment, out: &mut Batch<Hop>) -> Option<Result<LinkSlot, Reason>> {
+        if !out.has_room() {
+            return None;
+        }
+        let message = self.waiting.pop(moment.now)?;
+        let datagram = message.octets.get(..message.length).unwrap_or_default();
+        let arrival = Arrival { socket: message.socket, via: message.via, tos: 0, datagram };
+        Some(self.shake(arrival, moment, out).inspect_err(|reason| self.drops.count(*reason)))
+    }
+
+    /// The door before every handshake: what passes it waits.
+    pub(super) fn knock(
+        &mut self,
+        arrival: Arrival<'_>,
+        moment: Moment,
+        out: &mut Batch<Hop>,
+    ) -> Result<Outcome, Reason> {
+        let Arrival { socket, via, datagram, .. } = arrival;
+        self.admit(arrival, moment, out)?;
+        let mut octets = [0; wire::INITIATION];
+        octets.get_mut(..datagram.len()).ok_or(Reason::MalformedDatagram)?.copy_from_slice(datagram);
+        self.waiting.push(Handshake { socket, via, octets, length: datagram.len() }, moment.now)?;
+        Ok(Outcome::Waits)
+    }
+
+    fn admit(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<(), Reason> {
+        let Arrival { socket, via, datagram, .. } = arrival;
+        let source = via.to.ip();
+        let identity = self.identity(socket)?;
+        identity.admit(source, datagram, false, &mut [])?;
+        let load = self.waiting.is_load(moment.now);
+        if !self.limits.must_prove(source, load, moment.now) {
+            return Ok(());
+        }
+        let room = out.room().ok_or(Reason::SendBlocked)?;
+        match identity.admit(source, datagram, true, room)? {
+            Admission::Admitted if self.limits.allow_proven(source, moment.now) => Ok(()),
+            Admission::Admitted => Err(Reason::SourceLimited),
+            Admission::Challenged(length) => {
+                if self.limits.allow_cookie(moment.now) {
+                    let priority = Priority::Control;
+                    out.commit(length, Hop { link: None, socket, path: via, tos: 0, priority, train: false });
+                }
+                Err(Reason::Challenged)
+            }
+        }
+    }
+
+    /// What was true at the door may have changed since: whose it is, is asked now.
+    fn shake(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
+        match wire::classify(arrival.datagram)? {
+            Message::Initiation => self.answer(arrival, moment, out),
+            Message::Response { receiver } => {
+                let slot = self.receiver(receiver, arrival.socket)?;
+                self.consume(slot, arrival, moment, out).map(|()| slot)
+            }
+            Message::Cookie { .. } | Message::Data { .. } => Err(Reason::MalformedDatagram),
+        }
+    }
+
+    fn answer(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
+        let identity = self.identity(arrival.socket)?;
+        let key = identity.initiator(arrival.datagram)?;
+        let slot = *self.by_key.get(&(arrival.socket, key)).ok_or(Reason::UnknownPeer)?;
+        self.consume(slot, arrival, moment, out).map(|()| slot)
+    }
+
+    fn identity(&self, socket: SocketSlot) -> Result<Arc<Identity>, Reason> {
+        self.identities.get(socket.0).and_then(Option::clone).ok_or(Reason::NoKey)
+    }
+
+    pub(super) fn consume(
+        &mut self,
+        slot: LinkSlot,
+        arrival: Arrival<'_>,
+        moment: Moment,
+        out: &mut Batch<Hop>,
+    ) -> Result<(), Reason> {
+        self.with_link(slot, moment, out, |link, turn| link.consume(arrival.via, arrival.datagram, turn))
+            .ok_or(Reason::UnknownPeer)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn message() -> Handshake {
+        let via = Path { to: SocketAddr::from(([192, 0, 2, 1], 1)), source: None };
+        Handshake { socket: SocketSlot(0), via, octets: [0; wire::INITIATION], length: wire::INITIATION }
+    }
+
+    #[test]
+    fn load_is_that_an_eighth_of_the_places_is_taken_or_was_within_the_last_second() {
+        let now = Instant::now();
+        let mut waiting = Waiting::new();
+        assert!((1..LOAD).all(|_| waiting.push(message(), now).is_ok()));
+        assert!(!waiting.is_load(now));
+        waiting.push(message(), now).expect("a place");
+        let later = now + 10 * LINGER;
+        assert!(waiting.is_load(now) && waiting.is_load(later), "as long as they wait");
+        assert_eq!(std::iter::from_fn(|| waiting.pop(later)).count(), LOAD);
+        assert!(waiting.is_load(later + LINGER - Duration::from_nanos(1)));
+        assert!(!waiting.is_load(later + LINGER));
+    }
+
+    #[test]
+    fn no_more_messages_wait_than_there_are_places() {
+        let now = Instant::now();
+        let mut waiting = Waiting::new();
+        let room = waiting.messages.capacity();
+        assert!((0..PLACES).all(|_| waiting.push(message(), now).is_ok()));
+        assert_eq!(waiting.push(message(), now), Err(Reason::HandshakeQueueFull));
+        assert!(waiting.pop(now).is_some());
+        assert_eq!(waiting.push(message(), now), Ok(()));
+        assert_eq!(waiting.messages.capacity(), room, "and nothing was allocated for them");
+    }
+}
