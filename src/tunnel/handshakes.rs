@@ -9,15 +9,23 @@
 //!
 //! A handshake costs as much as a hundred packets. So data come first, but not for ever: the worker takes at least one
 //! message from the queue in each of its turns.
+//!
+//! Whose an initiation is, only its receiver's private key tells: one of four multiplications on the curve, and the
+//! engine repeats it. A peer that renews its session does so from where it was, so the one who was there last is tried
+//! first: its engine refuses what is another's, at the same price.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::tunnel::batch::Batch;
 use crate::tunnel::peer::Admission;
 use crate::tunnel::wire::{self, Message};
-use crate::tunnel::{Arrival, Hop, Identity, LinkSlot, Moment, Outcome, Path, Priority, Reason, Shard, SocketSlot};
+use crate::tunnel::{
+    Arrival, Hop, Identity, Link, LinkSlot, Moment, Outcome, Path, Priority, Reason, Shard, SocketSlot,
+};
 
 /// Messages that can wait: 1.6 s of work for one core, while who is not answered tries again after 5 s.
 const PLACES: usize = 8192;
@@ -25,6 +33,8 @@ const PLACES: usize = 8192;
 const LOAD: usize = PLACES / 8;
 /// For how long load lasts after the queue was last so long, as in Linux and wireguard-go.
 const LINGER: Duration = Duration::from_secs(1);
+/// Addresses whose peers are remembered, three times as many as peers are expected at most.
+const CALLERS: usize = 16_384;
 
 /// Handshake messages that passed the door, in the order of arrival.
 #[derive(Debug)]
@@ -74,6 +84,33 @@ impl Waiting {
         if self.messages.len() >= LOAD {
             self.loaded = Some(now);
         }
+    }
+}
+
+/// Whose initiations came last from an address: guesses, which overwrite each other.
+#[derive(Debug)]
+pub struct Callers {
+    places: Box<[Option<u16>]>,
+    hasher: RandomState,
+}
+
+impl Callers {
+    /// Nobody.
+    pub fn new() -> Self {
+        Self { places: vec![None; CALLERS].into_boxed_slice(), hasher: RandomState::new() }
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<LinkSlot> {
+        self.places[self.place(address)].map(|slot| LinkSlot(slot.into()))
+    }
+
+    fn remember(&mut self, address: SocketAddr, slot: LinkSlot) {
+        self.places[self.place(address)] = u16::try_from(slot.0).ok();
+    }
+
+    fn place(&self, address: SocketAddr) -> usize {
+        let hash = self.hasher.hash_one(address) % u64::try_from(CALLERS).unwrap_or(u64::MAX);
+        usize::try_from(hash).unwrap_or(0)
     }
 }
 
@@ -150,9 +187,28 @@ impl Shard {
 
     fn answer(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
         let identity = self.identity(arrival.socket)?;
+        let mut refused = None;
+        if let Some(guess) = self.guess(arrival.socket, arrival.via.to) {
+            match self.consume(guess, arrival, moment, out) {
+                // It may be another's.
+                Err(reason @ (Reason::Unauthentic | Reason::PeerLimited)) => refused = Some((guess, reason)),
+                done => return done.map(|()| guess),
+            }
+        }
         let key = identity.initiator(arrival.datagram)?;
         let slot = *self.by_key.get(&(arrival.socket, key)).ok_or(Reason::UnknownPeer)?;
-        self.consume(slot, arrival, moment, out).map(|()| slot)
+        if let Some((_, reason)) = refused.filter(|(guess, _)| *guess == slot) {
+            return Err(reason);
+        }
+        self.consume(slot, arrival, moment, out)?;
+        self.callers.remember(arrival.via.to, slot);
+        Ok(slot)
+    }
+
+    /// The link whose peer is at this address, as far as is known.
+    fn guess(&self, socket: SocketSlot, address: SocketAddr) -> Option<LinkSlot> {
+        let stands = |link: &Link| link.socket() == socket && link.path().is_some_and(|path| path.to == address);
+        self.callers.at(address).filter(|slot| self.link(*slot).is_some_and(stands))
     }
 
     fn identity(&self, socket: SocketSlot) -> Result<Arc<Identity>, Reason> {
@@ -173,8 +229,6 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     fn message() -> Handshake {
@@ -206,5 +260,18 @@ mod tests {
         assert!(waiting.pop(now).is_some());
         assert_eq!(waiting.push(message(), now), Ok(()));
         assert_eq!(waiting.messages.capacity(), room, "and nothing was allocated for them");
+    }
+
+    #[test]
+    fn callers_are_remembered_by_address_and_port_in_a_fixed_space() {
+        let mut callers = Callers::new();
+        let address = |number: u32| SocketAddr::from((number.to_be_bytes(), 51820));
+        for number in 0..100_000_u32 {
+            callers.remember(address(number), LinkSlot(usize::try_from(number % 20_000).expect("fits")));
+        }
+        assert_eq!(callers.at(address(99_999)), Some(LinkSlot(19_999)));
+        assert_eq!(callers.places.len(), CALLERS);
+        callers.remember(address(99_999), LinkSlot(7));
+        assert_eq!(callers.at(address(99_999)), Some(LinkSlot(7)));
     }
 }

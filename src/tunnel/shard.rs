@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
 use crate::tunnel::clock::ClockWatch;
-use crate::tunnel::handshakes::Waiting;
+use crate::tunnel::handshakes::{Callers, Waiting};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::wheel::Wheel;
 use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Owners, Priority, Reason, Routes, Turn};
@@ -79,6 +79,7 @@ pub struct Shard {
     pub(super) sites: Vec<Site>,
     pub(super) limits: Limits,
     pub(super) waiting: Waiting,
+    pub(super) callers: Callers,
     pub(super) drops: Drops,
     pub(super) mtus: Arc<Mtus>,
     clock: ClockWatch,
@@ -102,6 +103,7 @@ impl Shard {
             sites: Vec::new(),
             limits: Limits::new(moment.now),
             waiting: Waiting::new(),
+            callers: Callers::new(),
             drops: Drops::default(),
             mtus: Arc::default(),
             clock: ClockWatch::new(moment.now, moment.wall),

@@ -122,6 +122,36 @@ fn handshakes_wait_for_room_and_are_not_lost() {
 }
 
 #[test]
+fn who_was_at_an_address_last_is_tried_first_and_then_everyone() {
+    let mut world = World::new(3, |_| {});
+    let first = world.connect(1, 0, Wish::default(), &["10.0.0.0/16"]);
+    let second = world.connect(1, 2, Wish::default(), &["10.2.0.0/16"]);
+    world.connect(0, 1, Wish::default(), &["10.1.0.0/16"]);
+    world.connect(2, 1, Wish::default(), &["10.1.0.0/16"]);
+    let initiation = begin(&mut world, 0);
+    assert_eq!(world.work_off(1, &initiation), Ok(first));
+    let there = initiation.from;
+    world.settle();
+    let others = Datagram { from: there, ..begin(&mut world, 2) };
+    assert_eq!(world.work_off(1, &others), Ok(second), "another peer, where the first one was");
+    world.take(1);
+
+    let again = begin(&mut world, 0);
+    assert_eq!(world.work_off(1, &again), Ok(first), "found by its key");
+    world.settle();
+    let keys = std::mem::take(&mut world.ends[1].shard.by_key);
+    let again = begin(&mut world, 0);
+    assert_eq!(world.work_off(1, &again), Ok(first), "found by its address");
+    world.settle();
+    let elsewhere = from(&begin(&mut world, 0), 1);
+    assert_eq!(world.work_off(1, &elsewhere), Err(Reason::UnknownPeer), "canary: no key is known");
+    world.ends[1].shard.by_key = keys;
+    assert_eq!(world.work_off(1, &elsewhere), Ok(first));
+    world.ends[1].shard.remove(first);
+    assert_eq!(world.work_off(1, &elsewhere), Err(Reason::UnknownPeer), "who is gone is not tried");
+}
+
+#[test]
 fn what_is_gone_when_a_messages_turn_comes_is_named() {
     let mut world = with_stranger();
     let initiation = begin(&mut world, 0);

@@ -154,6 +154,12 @@ impl World {
         Ok(outcome)
     }
 
+    /// Gives a handshake message to an endpoint, which works it off; whose it was.
+    pub fn work_off(&mut self, end: usize, datagram: &Datagram) -> Result<LinkSlot, Reason> {
+        self.bring(end, datagram)?;
+        self.shake(end).pop().expect("it waited")
+    }
+
     /// Works off the handshake messages that wait; what came of each.
     pub fn shake(&mut self, end: usize) -> Vec<Result<LinkSlot, Reason>> {
         let end = &mut self.ends[end];
