@@ -208,7 +208,7 @@ impl Worker {
 
     fn tick(&mut self) {
         let moment = moment();
-        self.urgency.look(moment.now);
+        self.urgency.look(self.round, moment.now);
         if moment.now.saturating_duration_since(self.counted) >= COUNTED {
             self.count_lost();
             self.counted = moment.now;

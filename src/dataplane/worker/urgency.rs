@@ -5,14 +5,15 @@
 //!   ordinary ───────────────────────────────▶ round robin
 //!       ▲                                          │
 //!       └──────────────────────────────────────────┘
-//!              < 1 %, or > 90 %
+//!              < 1 %, or > 90 %, or woken for every packet
 //! ```
 //!
 //! Linux forwards in softirqs, before any program. A worker of the ordinary class waits its turn instead, up to some
 //! milliseconds at each end of a tunnel, while programs compute beside it; that is most of the delay of a loaded
 //! tunnel. In a real-time class it runs when a packet comes. It leaves that class when it has taken nearly the whole
 //! processor, so that others always get their share; and when it is idle, where the ordinary class wakes it sooner, on
-//! the processor that has its data.
+//! the processor that has its data. And where small packets come one by one: to be woken for each of them at once, before
+//! its sender has made the next, costs four times as much as to find some of them together.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ const LOADED: u128 = 20;
 const IDLE: u128 = 10;
 const HOG: u128 = 900;
 
+/// Rounds per second of a worker that is woken for every packet: superpackets make 5,000 at most.
+const BUSTLE: u128 = 15_000;
+/// How long such a worker is left alone.
+const CALM: Duration = Duration::from_secs(5);
+
 /// How a worker stands with the scheduler.
 #[derive(Debug)]
 pub(super) struct Urgency {
@@ -37,24 +43,33 @@ pub(super) struct Urgency {
     fixed: bool,
     looked: Instant,
     worked: Duration,
+    rounds: u64,
+    /// Not to become urgent before this.
+    calm: Option<Instant>,
 }
 
 impl Urgency {
     pub(super) fn new(scheduling: Scheduling, now: Instant) -> Self {
         let fixed = scheduling == Scheduling::Ordinary;
-        Self { class: Class::Ordinary, fixed, looked: now, worked: Duration::ZERO }
+        Self { class: Class::Ordinary, fixed, looked: now, worked: Duration::ZERO, rounds: 0, calm: None }
     }
 
-    /// Looks at how much the calling thread has worked since the last time, and puts it where it belongs.
-    pub(super) fn look(&mut self, now: Instant) {
+    /// Looks at how much the calling thread has worked since the last time, now in so many rounds since it began, and
+    /// puts it where it belongs.
+    pub(super) fn look(&mut self, rounds: u64, now: Instant) {
         let passed = now.saturating_duration_since(self.looked);
         if self.fixed || passed < PERIOD {
             return;
         }
         let Ok(worked) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from) else { return };
         let share = worked.saturating_sub(self.worked).as_nanos() * 1000 / passed.as_nanos().max(1);
-        (self.looked, self.worked) = (now, worked);
-        let class = next(self.class, share);
+        let bustle = u128::from(rounds - self.rounds.min(rounds)) * 1_000_000_000 / passed.as_nanos().max(1);
+        (self.looked, self.worked, self.rounds) = (now, worked, rounds);
+        if bustle > BUSTLE {
+            self.calm = Some(now + CALM);
+        }
+        let calm = self.calm.is_some_and(|until| now < until);
+        let class = if calm { Class::Ordinary } else { next(self.class, share) };
         if class != self.class {
             self.enter(class);
         }
@@ -103,7 +118,25 @@ mod tests {
         let now = Instant::now();
         let mut urgency = Urgency::new(Scheduling::Ordinary, now);
         urgency.worked = Duration::ZERO;
-        urgency.look(now + PERIOD);
+        urgency.look(1, now + PERIOD);
         assert_eq!((urgency.class, urgency.looked), (Class::Ordinary, now));
+    }
+
+    #[test]
+    fn who_is_woken_for_every_packet_is_left_alone_for_a_while() {
+        let begun = Instant::now();
+        let mut urgency = Urgency::new(Scheduling::Urgent, begun);
+        let mut rounds = 0;
+        let mut after = |rounds_per_second: u64, milliseconds: u64| {
+            rounds += rounds_per_second / 10;
+            let now = begun + Duration::from_millis(milliseconds);
+            urgency.look(rounds, now);
+            urgency.calm.is_some_and(|until| now < until)
+        };
+        assert!(!after(5_000, 100));
+        assert!(after(100_000, 200), "and even if it becomes quieter then, since that may be the effect:");
+        assert!(after(5_000, 300));
+        assert!(after(1_000, 5_100));
+        assert!(!after(5_000, 5_300));
     }
 }
