@@ -1,9 +1,11 @@
-//! Traffic over rekeys, which come 120 s after a handshake (WireGuard paper, section 6.1).
+//! Traffic over rekeys, which come 120 s after a handshake (WireGuard paper, section 6.1), and for long.
 //!
-//! `TURNPIKE_SOAK_SECONDS=600` makes it the long form, over five rekeys of each pair.
+//! `TURNPIKE_SOAK_SECONDS` makes it longer: 600 are five rekeys of each pair. `make soak` does both for half an hour.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use turnpike::lab::guard::{Process, wait_until};
 
 use turnpike::lab::guard::Namespace;
 
@@ -19,10 +21,15 @@ const REKEY_SECONDS: u64 = 120;
 /// Time for what comes after the last rekey, and for each to be up to a second late.
 const AFTERMATH: Duration = Duration::from_secs(15);
 
+/// How long to run: over one rekey at least.
+fn seconds() -> u64 {
+    let seconds = std::env::var("TURNPIKE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.unwrap_or(REKEY_SECONDS).max(REKEY_SECONDS)
+}
+
 /// How many rekeys to run over.
 fn rekeys() -> u64 {
-    let seconds = std::env::var("TURNPIKE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
-    seconds.unwrap_or(REKEY_SECONDS).max(REKEY_SECONDS) / REKEY_SECONDS
+    seconds() / REKEY_SECONDS
 }
 
 /// One tunnel under traffic of both families in both directions.
@@ -88,4 +95,89 @@ fn rekeys_break_no_connection_and_leave_no_deaf_interval() {
     for (load, (engines, _, _)) in loads.into_iter().zip(&benches) {
         load.end(&format!("{:?} to {:?}", engines[0], engines[1]));
     }
+}
+
+/// How often the left end moves: to another port, to another address, in turn.
+const STAY: Duration = Duration::from_secs(10);
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    after: Duration,
+    /// Resident memory in KiB.
+    memory: u64,
+    descriptors: usize,
+}
+
+impl Held {
+    fn by(process: &Process, after: Duration) -> Self {
+        let at = format!("/proc/{}", process.pid());
+        let status = std::fs::read_to_string(format!("{at}/status")).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let memory = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        let descriptors = std::fs::read_dir(format!("{at}/fd")).expect("its descriptors").count();
+        Self { after, memory, descriptors }
+    }
+}
+
+/// The most memory between a third and a half of the time, and in the last sixth; the descriptors then.
+fn growth(held: &[Held], lasts: Duration) -> ([u64; 2], [usize; 2]) {
+    let within = |from: Duration, to: Duration| held.iter().filter(move |held| held.after >= from && held.after < to);
+    let spans = [(lasts / 3, lasts / 2), (lasts * 5 / 6, lasts * 2)];
+    let memory = spans.map(|(from, to)| within(from, to).map(|held| held.memory).max().expect("samples"));
+    let descriptors = spans.map(|(from, to)| within(from, to).map(|held| held.descriptors).max().expect("samples"));
+    (memory, descriptors)
+}
+
+#[test]
+#[ignore = "takes as long as it is told to: make soak"]
+fn load_roaming_and_rekeys_leave_no_memory_behind_and_no_session_stuck() {
+    if !possible("load_roaming_and_rekeys_leave_no_memory_behind_and_no_session_stuck") {
+        return;
+    }
+    let (bench, wire) = (Bench::new(), Wire::new());
+    let [left, right] = pair(&bench, &wire, [Turnpike, Turnpike], "192.0.2.2".parse().expect("an address"));
+    assert!(left.reaches("10.9.0.2") && right.reaches("fd09::1"), "{}", left.process.log());
+    let lasts = Duration::from_secs(seconds());
+    let server = bench.spawn(right.at, &["iperf3", "--server", "--forceflush"]);
+    assert!(wait_until(AFTERMATH, || server.log().contains("listening")), "{}", server.log());
+    let time = seconds().to_string();
+    let words = ["iperf3", "--client", "10.9.0.2", "--bidir", "--bitrate", "100M", "--time", &time, "--interval", "0"];
+    let mut stream = bench.spawn(left.at, &words);
+    let mut load = Load::start(&wire.left, &wire.right);
+    let begun = Instant::now();
+    let (mut moves, mut held) = (0_usize, [Vec::new(), Vec::new()]);
+    while begun.elapsed() < lasts {
+        std::thread::park_timeout(Duration::from_secs(1));
+        load.handshakes.insert(left.handshake(&right.key));
+        for (held, node) in held.iter_mut().zip([&left, &right]) {
+            held.push(Held::by(&node.process, begun.elapsed()));
+        }
+        if begun.elapsed() > STAY * u32::try_from(moves + 1).expect("few moves") {
+            moves += 1;
+            roam(&left, moves);
+        }
+    }
+    let ended = stream.wait(AFTERMATH);
+    assert!(ended.is_some_and(|status| status.success()), "the stream broke: {}", stream.log());
+    eprintln!("{}", stream.log());
+    for (name, held) in ["left", "right"].iter().zip(&held) {
+        let ([early, late], [few, many]) = growth(held, lasts);
+        eprintln!("{name}: {early} KiB, later {late} KiB; {few} descriptors, later {many}; {moves} moves");
+        assert!(late <= early + 1024, "{name} grew from {early} to {late} KiB");
+        assert!(many <= few, "{name} had {few} descriptors, and then {many}");
+    }
+    assert!(left.reaches("10.9.0.2") && right.reaches("fd09::1"), "a session is stuck: {}", left.process.log());
+    load.end("load and roaming");
+}
+
+/// The left end of the wire changes its port or, every other time, its address.
+fn roam(left: &Node<'_>, moves: usize) {
+    if moves % 2 == 1 {
+        return left.set(&format!("listen-port {}", 40_000 + moves));
+    }
+    let addresses = ["192.0.2.1/24", "192.0.2.3/24"];
+    let (from, to) = if moves.is_multiple_of(4) { (addresses[1], addresses[0]) } else { (addresses[0], addresses[1]) };
+    left.at.address("eth0", to).expect("an address");
+    left.at.ip(&format!("address delete {from} dev eth0")).expect("an address less");
 }
