@@ -138,6 +138,8 @@ fn load_roaming_and_rekeys_leave_no_memory_behind_and_no_session_stuck() {
     let (bench, wire) = (Bench::new(), Wire::new());
     let [left, right] = pair(&bench, &wire, [Turnpike, Turnpike], "192.0.2.2".parse().expect("an address"));
     assert!(left.reaches("10.9.0.2") && right.reaches("fd09::1"), "{}", left.process.log());
+    // Else the second address would go with the first.
+    wire.left.sysctl("net.ipv4.conf.eth0.promote_secondaries", "1").expect("a setting");
     let lasts = Duration::from_secs(seconds());
     let server = bench.spawn(right.at, &["iperf3", "--server", "--forceflush"]);
     assert!(wait_until(AFTERMATH, || server.log().contains("listening")), "{}", server.log());
