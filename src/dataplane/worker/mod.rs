@@ -185,7 +185,7 @@ impl Worker {
             Err(errno) => self.end = Some(End::Failed(format!("eventfd: {errno}"))),
         }
         if let Some(mtus) = self.surroundings.news() {
-            self.set_mtus(mtus);
+            self.shard.set_mtus(mtus);
         }
         while let Ok(command) = self.commands.try_recv() {
             // Whoever asked may have gone meanwhile: an answer that nobody takes is no fault.
@@ -239,10 +239,6 @@ impl Worker {
             Ok(()) => EpollTimeout::NONE,
             Err(_) => LATEST.into(),
         }
-    }
-
-    fn set_mtus(&mut self, mtus: Arc<Mtus>) {
-        self.shard.set_mtus(mtus);
     }
 
     /// Counts what the kernel dropped before it could be received.

@@ -102,9 +102,9 @@ impl Worker {
 
     /// Sends what is to be sent, as far as the sockets take it; with `more` to come, all but a last train that may grow.
     fn send_out(&mut self, more: bool) {
-        let end = if more { self.growing() } else { self.out.len() };
-        while self.sent < end {
-            match self.send_run(end) {
+        while self.sent < self.out.len() {
+            match self.send_run(more) {
+                Ok(0) => break,
                 Ok(number) => self.sent += number,
                 Err(SendError::Full) => return self.block(),
                 Err(SendError::Refused(_)) => self.go_apart(),
@@ -114,29 +114,20 @@ impl Worker {
         self.forget_sent();
     }
 
-    /// Where a last train begins that may grow; behind all if there is none.
-    fn growing(&self) -> usize {
-        let mut at = self.sent;
-        while at < self.out.len() {
-            let train = Train::new(&self.out, at, self.trains_from());
-            if train.grows && at + train.count == self.out.len() {
-                return at;
-            }
-            at += train.count;
-        }
-        at
-    }
-
-    /// Sends the next datagrams before `end` as far as they go by one socket; how many went.
-    fn send_run(&mut self, end: usize) -> Result<usize, SendError> {
+    /// Sends the next datagrams as far as they go by one socket, with `more` to come without a last train that may grow;
+    /// how many went.
+    fn send_run(&mut self, more: bool) -> Result<usize, SendError> {
         let Some((first, _)) = self.out.entry(self.sent) else { return Ok(0) };
         let Some(socket) = self.sockets.get(first.socket) else { return Err(SendError::Failed(Errno::ENOTSOCK)) };
         let trains_from = self.trains_from();
         let mut counts = [0; BATCH];
         let mut at = self.sent;
         let trains = counts.iter_mut().map_while(|taken| {
-            let (hop, octets) = self.out.entry(at).filter(|(hop, _)| at < end && hop.socket == first.socket)?;
-            let count = Train::new(&self.out, at, trains_from).count;
+            let (hop, octets) = self.out.entry(at).filter(|(hop, _)| hop.socket == first.socket)?;
+            let Train { count, grows } = Train::new(&self.out, at, trains_from);
+            if more && grows && at + count == self.out.len() {
+                return None;
+            }
             let segment = (count > 1).then_some(octets.len()).and_then(|length| u16::try_from(length).ok());
             let octets = self.out.run(at, count).unwrap_or(octets);
             *taken = count;

@@ -63,7 +63,7 @@ impl Urgency {
         }
         let Ok(worked) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from) else { return };
         let share = worked.saturating_sub(self.worked).as_nanos() * 1000 / passed.as_nanos().max(1);
-        let bustle = u128::from(rounds - self.rounds.min(rounds)) * 1_000_000_000 / passed.as_nanos().max(1);
+        let bustle = u128::from(rounds.saturating_sub(self.rounds)) * 1_000_000_000 / passed.as_nanos().max(1);
         (self.looked, self.worked, self.rounds) = (now, worked, rounds);
         if bustle > BUSTLE {
             self.calm = Some(now + CALM);
@@ -117,7 +117,6 @@ mod tests {
     fn a_worker_that_is_to_be_ordinary_stays_so_whatever_it_does() {
         let now = Instant::now();
         let mut urgency = Urgency::new(Scheduling::Ordinary, now);
-        urgency.worked = Duration::ZERO;
         urgency.look(1, now + PERIOD);
         assert_eq!((urgency.class, urgency.looked), (Class::Ordinary, now));
     }
