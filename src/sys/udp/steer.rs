@@ -4,11 +4,15 @@
 //! ```text
 //!  type 3, 4   receiver index in octets 4 to 7    octet 5 ─┐
 //!  type 2      receiver index in octets 8 to 11   octet 9 ─┴─ worker's number → its socket
-//!  type 1, anything else, a number without a worker         → by a hash of addresses and ports
+//!  type 1, anything else                                    → the last worker
+//!  a number without a worker                                → by a hash of addresses and ports
 //! ```
 //!
 //! The worker's number is part of the receiver indices that it gives out ([`crate::tunnel::Shard`]), so a session's
 //! messages reach their worker whatever address they come from: also after the peer moved, or its NAT forgot it.
+//!
+//! Initiations name no worker. One takes them all, so that limits by source and in sum are kept as one worker alone would
+//! keep them, whatever ports and runs a flood uses, and so that a flood costs one worker its time and not all of them.
 //!
 //! The program is classic BPF (`SO_ATTACH_REUSEPORT_CBPF`, since Linux 4.5). For UDP it sees the datagram without the
 //! UDP header (`run_bpf_filter` in `net/core/sock_reuseport.c`); a result that is no socket's number leaves the choice
@@ -26,7 +30,8 @@ use super::{BindError, Place, UdpSocket, length_of, open, set, system};
 
 impl UdpSocket {
     /// Binds a port as [`UdpSocket::bind`] does, for so many workers, at least one: the socket of worker `i` stands at
-    /// `i`. Sessions are steered to the worker whose number is in their receiver index.
+    /// `i`. Sessions are steered to the worker whose number is in their receiver index,
+    /// what belongs to no session to the last worker.
     ///
     /// The port is ours alone first, so that one in use is found as ever. Other processes of the same user could join
     /// it later, if they asked for that (`SO_REUSEPORT`).
@@ -36,7 +41,8 @@ impl UdpSocket {
     pub fn bind_group(port: u16, device: Option<&str>, mark: u32, workers: usize) -> Result<Vec<Self>, BindError> {
         let group = Self::bind_alike(port, device, mark, workers)?;
         if group.len() > 1 {
-            group[0].descriptors().try_for_each(|(_, fd)| attach(fd)).map_err(system("steer a port"))?;
+            let door = u32::try_from(group.len() - 1).unwrap_or(0);
+            group[0].descriptors().try_for_each(|(_, fd)| attach(fd, door)).map_err(system("steer a port"))?;
         }
         Ok(group)
     }
@@ -75,28 +81,32 @@ const END_WITH: u32 = libc::BPF_RET | libc::BPF_K;
 
 /// Shorter than any message: reading beyond the end would end the program with 0, which is a worker.
 const SHORTEST: u32 = 32;
-/// No socket has this number.
-const BY_HASH: u32 = u32::MAX;
 
 /// Code, instructions to skip if so and if not, operand. The type is compared with its three reserved octets.
-const PROGRAM: [(u32, u8, u8, u32); 11] = [
-    (LENGTH, 0, 0, 0),
-    (AT_LEAST, 0, 8, SHORTEST),
-    (WORD, 0, 0, 0),
-    (EQUALS, 4, 0, 0x0400_0000),
-    (EQUALS, 3, 0, 0x0300_0000),
-    (EQUALS, 0, 4, 0x0200_0000),
-    (OCTET, 0, 0, 9),
-    (END, 0, 0, 0),
-    (OCTET, 0, 0, 5),
-    (END, 0, 0, 0),
-    (END_WITH, 0, 0, BY_HASH),
-];
+type Instruction = (u32, u8, u8, u32);
+
+/// The program; what names no worker goes to worker `door`.
+const fn program(door: u32) -> [Instruction; 11] {
+    [
+        (LENGTH, 0, 0, 0),
+        (AT_LEAST, 0, 8, SHORTEST),
+        (WORD, 0, 0, 0),
+        (EQUALS, 4, 0, 0x0400_0000),
+        (EQUALS, 3, 0, 0x0300_0000),
+        (EQUALS, 0, 4, 0x0200_0000),
+        (OCTET, 0, 0, 9),
+        (END, 0, 0, 0),
+        (OCTET, 0, 0, 5),
+        (END, 0, 0, 0),
+        (END_WITH, 0, 0, door),
+    ]
+}
 
 /// Attaches the program to the group that a socket belongs to.
-fn attach(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut program = [libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; PROGRAM.len()];
-    for (place, (code, jt, jf, k)) in program.iter_mut().zip(PROGRAM) {
+fn attach(fd: BorrowedFd<'_>, door: u32) -> Result<(), Errno> {
+    let instructions = program(door);
+    let mut program = [libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; 11];
+    for (place, (code, jt, jf, k)) in program.iter_mut().zip(instructions) {
         let code = u16::try_from(code).map_err(|_| Errno::EINVAL)?;
         *place = libc::sock_filter { code, jt, jf, k };
     }
@@ -184,18 +194,28 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_worker_is_spread_by_its_source() {
-        let (group, sources) = (group(), sources(40));
+    fn what_names_no_worker_goes_to_the_last_wherever_it_comes_from() {
+        let (group, sources) = (group(), sources(20));
         let mut reserved = message(4, 0);
         reserved[2] = 1;
         let short = message(4, 1)[..31].to_vec();
-        let anonymous = [message(1, 2), message(4, 3), message(4, 255), message(2, 77), short, vec![], reserved];
+        let anonymous = [message(1, 0), message(1, 1), short, vec![], reserved];
+        for (family, from) in FAMILIES.iter().flat_map(|family| sources.iter().map(|from| (*family, from))) {
+            for octets in &anonymous {
+                assert_eq!(arrival(&group, family, from, octets, None), WORKERS - 1, "{octets:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_no_worker_is_spread_by_its_source() {
+        let (group, sources) = (group(), sources(40));
         for family in FAMILIES {
             let place = |from, octets: &Vec<u8>| arrival(&group, family, from, octets, None);
-            let places: Vec<_> = sources.iter().map(|from| place(from, &message(1, 0))).collect();
+            let places: Vec<_> = sources.iter().map(|from| place(from, &message(4, 3))).collect();
             assert!((0..WORKERS).all(|worker| places.contains(&worker)), "{places:?}");
-            for octets in &anonymous {
-                let same: Vec<_> = sources.iter().map(|from| place(from, octets)).collect();
+            for octets in [message(4, 255), message(2, 77)] {
+                let same: Vec<_> = sources.iter().map(|from| place(from, &octets)).collect();
                 assert_eq!(same, places, "{octets:?}");
             }
         }
