@@ -1,20 +1,49 @@
-//! A plan becomes the worker's state: sockets first, since they alone can fail, then links, then routes.
+//! A plan becomes the workers' states: sockets first, since they alone can fail, then each worker's links, then routes.
+//!
+//! ```text
+//!  Dataplane::apply      worker 0                  the others            worker 0
+//!  check, homes, keys ─▶ prepare: all sockets ─▶ apply their parts ─▶ applies its part
+//!                           │ fails: all is as it was
+//! ```
+//!
+//! Worker 0 comes last, because it reads the TUN device: nothing is handed to a worker before that knows of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dataplane::check::Change;
+use crate::dataplane::homes::Assignment;
 use crate::dataplane::offload::Offload;
+use crate::dataplane::sockets::Table;
 use crate::dataplane::worker::Worker;
-use crate::dataplane::{ApplyError, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, Snapshot, SocketId, SocketSnapshot};
+use crate::dataplane::{
+    LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, Snapshot, SocketId, SocketSnapshot, WorkerSnapshot,
+};
 use crate::identity::PrivateKey;
-use crate::tunnel::{Identity, LinkConfig, LinkSlot, Manner, Moment, Site};
+use crate::sys::udp::BindError;
+use crate::tunnel::{Foreign, Homes, Identity, LinkConfig, LinkSlot, Manner, Moment, Site};
 
-/// The plan as it was applied, and where its parts are.
+/// What all workers have in common under one plan, and what the next one begins with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Common {
+    homes: Assignment,
+    keys: HashMap<SocketId, (PrivateKey, Arc<Identity>)>,
+}
+
+/// A plan that can no longer fail, for every worker to take its part of.
+#[derive(Debug)]
+pub(super) struct Ready {
+    change: Arc<Change>,
+    common: Common,
+    table: Table,
+    homes: Arc<Homes>,
+}
+
+/// A worker's part of the plan as it was applied, and where it is.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    keys: HashMap<SocketId, (PrivateKey, Arc<Identity>)>,
+    keys: HashMap<SocketId, Arc<Identity>>,
     links: BTreeMap<LinkId, Placed>,
 }
 
@@ -26,21 +55,61 @@ struct Placed {
     slot: Option<LinkSlot>,
 }
 
+impl Common {
+    /// What the workers shall have in common under another plan. One key pair of a socket is shared by all, so that a
+    /// cookie that one of them has made proves its bearer's address to the others.
+    pub(super) fn next(&self, plan: &Plan, workers: u8) -> Self {
+        let keys = plan.sockets.iter().filter_map(|socket| {
+            let key = socket.key.as_ref()?;
+            let kept = self.keys.get(&socket.id).filter(|(former, _)| former == key).cloned();
+            Some((socket.id, kept.unwrap_or_else(|| (key.clone(), Arc::new(Identity::new(key))))))
+        });
+        Self { homes: self.homes.next(plan, workers), keys: keys.collect() }
+    }
+}
+
+impl Ready {
+    /// A plan whose sockets are there.
+    pub(super) fn new(change: Arc<Change>, common: Common, table: Table) -> Self {
+        let peers = common.homes.links(&change.plan).filter_map(|(link, worker)| {
+            let foreign = Foreign { worker, link: link.id.0 };
+            Some(((table.slot(link.socket)?, link.key), foreign))
+        });
+        let homes = Arc::new(Homes::new(common.homes.sites().to_vec(), peers));
+        Self { change, common, table, homes }
+    }
+
+    /// What the next plan begins with.
+    pub(super) fn into_common(self: Arc<Self>) -> Common {
+        Arc::try_unwrap(self).map_or_else(|shared| shared.common.clone(), |own| own.common)
+    }
+
+    /// The links of one worker.
+    fn links(&self, worker: u8) -> impl Iterator<Item = &LinkPlan> {
+        self.change.plan.links.iter().filter(move |link| self.common.homes.of(link.id) == worker)
+    }
+}
+
 impl Worker {
-    /// Brings about the change, or leaves everything as it was.
-    pub(super) fn apply(&mut self, change: Change, moment: Moment) -> Result<Receipt, ApplyError> {
-        let Change { plan, routes } = change;
-        let freed = self.sockets.apply(&plan, &self.epoll)?;
-        if !self.sockets.has_gro() && self.offloads.miss(Offload::UdpGro) {
+    /// Opens and changes the sockets for all workers, or leaves everything as it was.
+    pub(super) fn prepare(&self, change: &Change) -> Result<Table, BindError> {
+        self.sockets.prepare(&change.plan)
+    }
+
+    /// Takes this worker's part of a plan.
+    pub(super) fn apply(&mut self, ready: &Ready, moment: Moment) -> Receipt {
+        let freed = self.sockets.adopt(&ready.table, &self.epoll);
+        if !self.sockets.has_gro() && self.offloads.miss(Offload::UdpGro) && self.shard.worker() == 0 {
             tracing::info!(offload = Offload::UdpGro.label(), "the kernel does not have this offload");
         }
         for slot in freed {
             self.shard.set_identity(slot, None);
         }
+        let plan = &ready.change.plan;
         let mut receipt = Receipt::default();
-        let rekeyed = self.apply_keys(&plan);
-        self.remove_links(&plan, &mut receipt);
-        for link in &plan.links {
+        let rekeyed = self.apply_keys(plan, &ready.common);
+        self.remove_links(ready, &mut receipt);
+        for link in ready.links(self.shard.worker()) {
             self.apply_link(link, rekeyed.contains(&link.socket), moment, &mut receipt);
         }
         let sites = plan.sites.iter().map(|site| Site {
@@ -48,21 +117,24 @@ impl Worker {
             senders: self.slots(&site.links).into_iter().chain(self.slots(&site.also_from)).collect(),
         });
         let sites = sites.collect();
-        self.shard.set_routes(routes, sites);
-        Ok(receipt)
+        self.shard.set_routes(Arc::clone(&ready.change.routes), sites);
+        self.shard.set_homes(Arc::clone(&ready.homes));
+        receipt
+    }
+
+    /// Where a link of this worker is, by the number in its name.
+    pub(super) fn slot_of(&self, number: u32) -> Option<LinkSlot> {
+        self.state.links.get(&LinkId(number))?.slot
     }
 
     /// What is, now.
     pub(super) fn observe(&self, moment: Moment) -> Snapshot {
         Snapshot {
-            sockets: self
-                .sockets
-                .iter()
-                .map(|(_, open)| SocketSnapshot { id: open.id, port: open.udp.port() })
-                .collect(),
+            sockets: self.sockets.iter().map(|(_, open)| SocketSnapshot { id: open.id, port: open.port() }).collect(),
             links: self.state.links.iter().map(|(id, placed)| self.observe_link(*id, placed, moment)).collect(),
             drops: self.shard.drops().iter().map(|(reason, number)| (reason.label(), number)).collect(),
             offloads: self.offloads.iter().collect(),
+            workers: vec![WorkerSnapshot { links: self.state.links.len(), handed: self.handed() }],
         }
     }
 
@@ -88,27 +160,26 @@ impl Worker {
     }
 
     /// Gives every socket its key pair; the sockets whose key pair is another than before.
-    fn apply_keys(&mut self, plan: &Plan) -> Vec<SocketId> {
+    fn apply_keys(&mut self, plan: &Plan, common: &Common) -> Vec<SocketId> {
         let mut former = std::mem::take(&mut self.state.keys);
         let mut rekeyed = Vec::new();
         for socket in &plan.sockets {
             let Some(slot) = self.sockets.slot(socket.id) else { continue };
-            let kept = former.remove(&socket.id).filter(|(key, _)| Some(key) == socket.key.as_ref());
-            if kept.is_none() {
+            let identity = common.keys.get(&socket.id).map(|(_, identity)| identity);
+            let kept = former.remove(&socket.id).zip(identity).is_some_and(|(kept, now)| Arc::ptr_eq(&kept, now));
+            if !kept {
                 rekeyed.push(socket.id);
             }
-            let made = || socket.key.clone().map(|key| (key.clone(), Arc::new(Identity::new(&key))));
-            let entry = kept.or_else(made);
-            self.shard.set_identity(slot, entry.as_ref().map(|(_, identity)| Arc::clone(identity)));
-            self.state.keys.extend(entry.map(|entry| (socket.id, entry)));
+            self.shard.set_identity(slot, identity.cloned());
+            self.state.keys.extend(identity.map(|identity| (socket.id, Arc::clone(identity))));
         }
         rekeyed
     }
 
     /// Removes links that are gone, and those that come back as another peer: before any is added, so that a key
     /// can move from one link to another.
-    fn remove_links(&mut self, plan: &Plan, receipt: &mut Receipt) {
-        let wanted: HashMap<LinkId, &LinkPlan> = plan.links.iter().map(|link| (link.id, link)).collect();
+    fn remove_links(&mut self, ready: &Ready, receipt: &mut Receipt) {
+        let wanted: HashMap<LinkId, &LinkPlan> = ready.links(self.shard.worker()).map(|link| (link.id, link)).collect();
         let mut gone = Vec::new();
         for (id, placed) in &mut self.state.links {
             match wanted.get(id) {
@@ -128,7 +199,7 @@ impl Worker {
     }
 
     fn apply_link(&mut self, link: &LinkPlan, rekeyed: bool, moment: Moment, receipt: &mut Receipt) {
-        let identity = self.state.keys.get(&link.socket).map(|(_, identity)| Arc::clone(identity));
+        let identity = self.state.keys.get(&link.socket).map(Arc::clone);
         let former = self.state.links.remove(&link.id);
         if former.is_none() {
             receipt.added.push(link.id);

@@ -4,70 +4,54 @@
 //! [`Receipt`], `observe` with a [`Snapshot`]. What a plan leaves as it was keeps its session.
 //!
 //! ```text
-//!  any thread                       worker (epoll)
+//!  any thread                       each worker (epoll)
 //!  Dataplane::apply(Plan) ──┐       ┌─ eventfd ── commands
-//!  Dataplane::observe() ────┤ bounded channel    │
+//!  Dataplane::observe() ────┤ bounded channels   │
 //!  Dataplane::wait() ◀── End ◀──────┤            ▼
 //!                                   ├─ TUN ──▶ Shard ──▶ UDP sockets
 //!                                   └─ UDP ──▶   │   ──▶ TUN
 //!                                       200 ms: tick
 //! ```
+//!
+//! With several workers each serves a part of the sites, see `homes.rs`, by sockets of its own on the same ports. The
+//! kernel brings a session's datagrams to its worker; what else comes to the wrong one is handed over, see
+//! `worker/handover.rs`.
 
 mod apply;
 mod check;
+mod ended;
+mod exchange;
+mod homes;
 mod offload;
+mod options;
 mod plan;
 mod sockets;
 mod surroundings;
 mod worker;
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::sys::affinity;
 use crate::sys::tun::Tun;
 use crate::sys::udp::BindError;
+use apply::{Common, Ready};
 pub use check::PlanError;
+pub use ended::End;
+use ended::{Ended, Teller};
 pub use offload::{Offload, OffloadState, Offloads, UnknownOffload};
+pub use options::{MOST_WORKERS, Options, Scheduling};
 pub use plan::{
-    Endpoint, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, SiteId, SitePlan, Snapshot, SocketId, SocketPlan,
-    SocketSnapshot,
+    Endpoint, Handed, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, SiteId, SitePlan, Snapshot, SocketId, SocketPlan,
+    SocketSnapshot, WorkerSnapshot,
 };
-use worker::Worker;
-
-/// What a data plane is told once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Whether link-local addresses inside the tunnel (169.254.0.0/16, fe80::/10) belong to the data plane and never
-    /// reach the TUN device: so for gateways, not for a plain WireGuard interface.
-    pub intercept_link_local: bool,
-    /// The MTU in octets that is assumed as long as the device's own cannot be asked for.
-    pub mtu: u16,
-    /// What the kernel may take off us, if it can.
-    pub offloads: Offloads,
-    /// How workers compete for processors.
-    pub scheduling: Scheduling,
-}
-
-/// How workers compete for processors with other programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scheduling {
-    /// Under load before them, where the system permits that: packets do not wait for programs. A worker that takes
-    /// more than nine tenths of a processor is ordinary again, so that they get the rest.
-    #[default]
-    Urgent,
-    /// As one of them.
-    Ordinary,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { intercept_link_local: false, mtu: 1420, offloads: Offloads::ALL, scheduling: Scheduling::Urgent }
-    }
-}
+use sockets::Table;
+use surroundings::Surroundings;
+use worker::{Post, Worker};
 
 /// Why a data plane did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,65 +80,96 @@ pub enum ApplyError {
     Stopped,
 }
 
+impl From<Stopped> for ApplyError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 /// The data plane has ended; [`Dataplane::wait`] says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the data plane has ended")]
 pub struct Stopped;
 
-/// Why a data plane ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It was asked to.
-    Stopped,
-    /// The TUN device was deleted.
-    DeviceGone,
-    /// It failed.
-    Failed(String),
-}
-
 /// A running data plane. Dropping it stops it.
 #[derive(Debug)]
 pub struct Dataplane {
+    /// The workers, in the order of their numbers.
+    hands: Vec<Hand>,
+    ended: Arc<Ended>,
+    /// What the last plan left; held while one is applied, so that there is one at a time.
+    common: Mutex<Common>,
+}
+
+/// By which a worker is spoken to.
+#[derive(Debug)]
+struct Hand {
     commands: SyncSender<Command>,
     wake: Arc<EventFd>,
-    ended: Arc<Ended>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where the worker leaves word of its end.
-#[derive(Debug, Default)]
-struct Ended {
-    end: Mutex<Option<End>>,
-    told: Condvar,
-}
-
-/// What is asked of the worker.
+/// What is asked of a worker.
 enum Command {
-    Apply(Box<check::Change>, SyncSender<Result<Receipt, ApplyError>>),
+    /// Of the first alone.
+    Prepare(Arc<check::Change>, SyncSender<Result<Table, BindError>>),
+    Apply(Arc<Ready>, SyncSender<Receipt>),
     Observe(SyncSender<Snapshot>),
     Stop,
 }
 
 impl Dataplane {
-    /// Starts the worker, with an empty plan. Sockets will be opened in the network namespace of the calling thread;
+    /// Starts the workers, with an empty plan. Sockets will be opened in the network namespace of the calling thread;
     /// the TUN device may stand in another.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn start(tun: Tun, options: Options) -> Result<Self, StartError> {
         let system = |what: &'static str| move |errno: Errno| StartError::System { what, errno };
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = Arc::new(EventFd::from_flags(flags).map_err(system("eventfd"))?);
-        let (commands, inbox): (_, Receiver<Command>) = sync_channel(4);
-        let worker = Worker::new(tun, Arc::clone(&wake), inbox, options).map_err(system("epoll"))?;
-        let ended = Arc::new(Ended::default());
-        let teller = Teller(Arc::clone(&ended));
-        let thread = thread::Builder::new().name("turnpike-worker".into()).spawn(move || teller.run(worker));
-        let thread = thread.map_err(|error| StartError::System {
-            what: "start a thread",
-            errno: error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw),
-        })?;
-        Ok(Self { commands, wake, ended, thread: Some(thread) })
+        let (workers, tun) = (options.crew(), Arc::new(tun));
+        let wake = |_| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Arc::new);
+        let wakes: Vec<_> = (0..workers).map(wake).collect::<Result<_, _>>().map_err(system("eventfd"))?;
+        let ended = Ended::new(wakes.clone());
+        let surroundings = Surroundings::watch(Arc::clone(&tun), &wakes).map_err(system("start a thread"))?;
+        let offloads = offload::detect(&tun, options.offloads);
+        tracing::info!("workers: {workers}");
+        tracing::info!("offloads: {offloads}");
+        let exchanges = exchange::between(&wakes);
+        let mut plane = Self { hands: Vec::new(), ended, common: Mutex::default() };
+        for ((number, wake), (surroundings, exchange)) in (0..).zip(wakes).zip(surroundings.into_iter().zip(exchanges))
+        {
+            let (commands, inbox): (_, Receiver<Command>) = sync_channel(4);
+            let post = Post {
+                number,
+                workers,
+                tun: Arc::clone(&tun),
+                wake: Arc::clone(&wake),
+                commands: inbox,
+                surroundings,
+                exchange,
+                ended: Arc::clone(&plane.ended),
+                offloads,
+            };
+            let worker = Worker::new(post, options).map_err(system("epoll"))?;
+            let thread = plane.employ(worker, (number, workers)).map_err(system("start a thread"))?;
+            plane.hands.push(Hand { commands, wake, thread: Some(thread) });
+        }
+        Ok(plane)
+    }
+
+    /// Starts a worker's thread.
+    fn employ(&self, worker: Worker, (number, workers): (u8, u8)) -> Result<JoinHandle<()>, Errno> {
+        let teller = Teller::new(Arc::clone(&self.ended));
+        let name = if workers > 1 { format!("turnpike-work{number}") } else { "turnpike-worker".into() };
+        let run = move || {
+            // One alone goes where there is time for it. Without processors enough, the scheduler shares them out.
+            if workers > 1 && affinity::pin(number.into(), workers.into()).is_err() {
+                tracing::debug!("worker {number} is not bound to a processor");
+            }
+            teller.run(worker);
+        };
+        let thread = thread::Builder::new().name(name).spawn(run);
+        thread.map_err(|error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw))
     }
 
     /// Brings about what the plan says, as a whole or not at all, and waits until it is done. What the plan leaves
@@ -163,10 +178,24 @@ impl Dataplane {
     /// # Errors
     /// [`ApplyError`]; then everything is as it was.
     pub fn apply(&self, plan: Plan) -> Result<Receipt, ApplyError> {
-        let change = Box::new(check::Change::new(plan)?);
-        let (answer, answered) = sync_channel(1);
-        self.ask(Command::Apply(change, answer)).map_err(|Stopped| ApplyError::Stopped)?;
-        answered.recv().unwrap_or(Err(ApplyError::Stopped))
+        let change = Arc::new(check::Change::new(plan)?);
+        let mut common = self.common.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = u8::try_from(self.hands.len()).unwrap_or(1);
+        let next = common.next(&change.plan, workers);
+        let (first, others) = self.hands.split_first().ok_or(ApplyError::Stopped)?;
+        let table = first.ask(|answer| Command::Prepare(Arc::clone(&change), answer))?;
+        let table = table.recv().map_err(|_| Stopped)??;
+        let ready = Arc::new(Ready::new(change, next, table));
+        let part = |hand: &Hand| hand.ask(|answer| Command::Apply(Arc::clone(&ready), answer));
+        let answers: Vec<_> = others.iter().map(part).collect::<Result<_, _>>()?;
+        let mut receipts = Vec::new();
+        for answer in answers {
+            receipts.push(answer.recv().map_err(|_| Stopped)?);
+        }
+        let mut receipt = part(first)?.recv().map_err(|_| Stopped)?;
+        receipts.into_iter().for_each(|other| receipt.join(other));
+        *common = ready.into_common();
+        Ok(receipt)
     }
 
     /// What is, now.
@@ -174,25 +203,23 @@ impl Dataplane {
     /// # Errors
     /// [`Stopped`].
     pub fn observe(&self) -> Result<Snapshot, Stopped> {
-        let (answer, answered) = sync_channel(1);
-        self.ask(Command::Observe(answer))?;
-        answered.recv().map_err(|_| Stopped)
+        let answers: Vec<_> = self.hands.iter().map(|hand| hand.ask(Command::Observe)).collect::<Result<_, _>>()?;
+        let mut snapshots = answers.into_iter().map(|answer| answer.recv().map_err(|_| Stopped));
+        let mut whole = snapshots.next().ok_or(Stopped)??;
+        for snapshot in snapshots {
+            whole.join(snapshot?);
+        }
+        Ok(whole)
     }
 
     /// Waits until the data plane ends, and says why.
     pub fn wait(&self) -> End {
-        let mut end = self.ended.end.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(end) = &*end {
-                return end.clone();
-            }
-            end = self.ended.told.wait(end).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.ended.wait()
     }
 
     /// Why the data plane has ended; `None` while it runs.
     pub fn ended(&self) -> Option<End> {
-        self.ended.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ended.end()
     }
 
     /// Ends it: sessions are forgotten, descriptors closed.
@@ -201,16 +228,13 @@ impl Dataplane {
         self.wait()
     }
 
-    fn ask(&self, command: Command) -> Result<(), Stopped> {
-        self.commands.send(command).map_err(|_| Stopped)?;
-        self.wake.write(1).map(|_| ()).map_err(|_| Stopped)
-    }
-
     fn halt(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        // Nobody listens when it has ended already; a panic of the worker was told as its end.
-        self.ask(Command::Stop).unwrap_or_default();
-        drop(thread.join());
+        for hand in &mut self.hands {
+            let Some(thread) = hand.thread.take() else { continue };
+            // Nobody listens when it has ended already; a panic of the worker was told as its end.
+            hand.tell(Command::Stop).unwrap_or_default();
+            drop(thread.join());
+        }
     }
 }
 
@@ -220,23 +244,15 @@ impl Drop for Dataplane {
     }
 }
 
-/// Tells the end also when the worker panics.
-struct Teller(Arc<Ended>);
-
-impl Teller {
-    fn run(self, worker: Worker) {
-        let end = worker.run();
-        self.tell(end);
+impl Hand {
+    fn tell(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).map_err(|_| Stopped)?;
+        self.wake.write(1).map(|_| ()).map_err(|_| Stopped)
     }
 
-    fn tell(&self, end: End) {
-        self.0.end.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
-        self.0.told.notify_all();
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        self.tell(End::Failed("the worker panicked".into()));
+    /// Asks for something; where the answer will come.
+    fn ask<T>(&self, question: impl FnOnce(SyncSender<T>) -> Command) -> Result<Receiver<T>, Stopped> {
+        let (answer, answered) = sync_channel(1);
+        self.tell(question(answer)).map(|()| answered)
     }
 }

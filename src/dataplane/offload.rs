@@ -12,6 +12,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::sys::tun::{Segmentation, Tun};
+use crate::sys::udp::supports_segmentation;
+
 macro_rules! offloads {
     ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
         /// A way of handling many packets at once.
@@ -112,7 +115,7 @@ fn bit(offload: Offload) -> u8 {
 }
 
 /// Whether an offload is in use, and why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OffloadState {
     /// In use.
     On,
@@ -194,6 +197,27 @@ impl fmt::Display for OffloadStates {
             self.iter().map(|(offload, state)| format!("{} {}", offload.label(), state.label())).collect();
         f.write_str(&words.join(", "))
     }
+}
+
+/// Finds out what the kernel has of what is wanted.
+pub(super) fn detect(tun: &Tun, wanted: Offloads) -> OffloadStates {
+    let mut states = OffloadStates::wanted(wanted);
+    let wanted = Segmentation { tcp: states.is_on(Offload::TunTso), udp: states.is_on(Offload::TunUso) };
+    let had = tun.set_segmentation(wanted);
+    if !had.tcp {
+        states.miss(Offload::TunTso);
+    }
+    if !had.udp {
+        states.miss(Offload::TunUso);
+    }
+    if !tun.has_headers() {
+        states.miss(Offload::TunTcpGro);
+        states.miss(Offload::TunUdpGro);
+    }
+    if !supports_segmentation() {
+        states.miss(Offload::UdpGso);
+    }
+    states
 }
 
 #[cfg(test)]

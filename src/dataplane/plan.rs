@@ -119,6 +119,59 @@ pub struct Snapshot {
     pub drops: Vec<(&'static str, u64)>,
     /// What the kernel takes off us.
     pub offloads: Vec<(Offload, OffloadState)>,
+    /// The workers, in the order of their numbers.
+    pub workers: Vec<WorkerSnapshot>,
+}
+
+/// A worker as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerSnapshot {
+    /// How many links it serves.
+    pub links: usize,
+    /// What it handed over to others so far.
+    pub handed: Handed,
+}
+
+/// What was handed over to other workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// Packets and superpackets from the TUN device: one worker reads it for all.
+    pub packets: u64,
+    /// Initiations: they name no worker, so one admits them all.
+    pub initiations: u64,
+    /// All other datagrams: the kernel knows whose they are, but a run of datagrams goes where its first one does.
+    pub datagrams: u64,
+}
+
+impl Snapshot {
+    /// Adds what another worker says.
+    pub(super) fn join(&mut self, other: Self) {
+        self.links.extend(other.links);
+        self.links.sort_by_key(|link| link.id);
+        for ((_, number), (_, more)) in self.drops.iter_mut().zip(other.drops) {
+            *number += more;
+        }
+        for ((_, state), (_, worse)) in self.offloads.iter_mut().zip(other.offloads) {
+            *state = (*state).max(worse);
+        }
+        self.workers.extend(other.workers);
+    }
+}
+
+impl Receipt {
+    /// Adds what became of another worker's part. A link that went from one worker to another began anew.
+    pub(super) fn join(&mut self, other: Self) {
+        self.added.extend(other.added);
+        self.removed.extend(other.removed);
+        self.remade.extend(other.remade);
+        let moved: Vec<LinkId> = self.removed.iter().copied().filter(|link| self.added.contains(link)).collect();
+        self.added.retain(|link| !moved.contains(link));
+        self.removed.retain(|link| !moved.contains(link));
+        self.remade.extend(moved);
+        for links in [&mut self.added, &mut self.removed, &mut self.remade] {
+            links.sort_unstable();
+        }
+    }
 }
 
 /// A socket as it is.

@@ -1,4 +1,14 @@
-//! The worker's sockets: what a plan wants is bound first, what it no longer wants is let go last.
+//! The sockets: what a plan wants is bound first, what it no longer wants is let go last.
+//!
+//! ```text
+//!  worker 0   prepare: bind, change devices and marks ─▶ Table ─┐   all that can fail
+//!  each       adopt: listen to one's own of each group ◀────────┘
+//! ```
+//!
+//! Each port has a group of sockets, one per worker; a group is closed when the last worker has let go of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -8,25 +18,44 @@ use crate::net::Family;
 use crate::sys::udp::{BindError, UdpSocket};
 use crate::tunnel::SocketSlot;
 
-/// A socket in use.
-#[derive(Debug)]
+/// A port in use.
+#[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) id: SocketId,
-    pub(super) udp: UdpSocket,
+    group: Arc<Group>,
     /// The port that the plan asked for, 0 for any.
     asked: u16,
     device: Option<String>,
-    /// How many datagrams it had lost when that was last asked, modulo 2³².
-    lost: u32,
 }
 
-/// The sockets, each in a slot that it keeps as long as its name is in the plan.
-#[derive(Debug, Default)]
-pub(super) struct Sockets {
+/// The sockets that share a port, one for each worker.
+#[derive(Debug)]
+struct Group(Vec<Seat>);
+
+/// One worker's socket.
+#[derive(Debug)]
+struct Seat {
+    udp: UdpSocket,
+    /// How many datagrams it had lost when its worker last asked, modulo 2³².
+    lost: AtomicU32,
+}
+
+/// The ports under one plan, each in a slot that it keeps as long as its name is in the plan.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
     slots: Vec<Option<Open>>,
     mark: u32,
     /// Whether trains are to be received in one piece.
     gro: bool,
+}
+
+/// One worker's sockets.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    table: Table,
+    worker: usize,
+    /// How many workers there are.
+    workers: usize,
     /// Datagrams lost by sockets that are gone, and not told yet.
     lost: u64,
 }
@@ -36,53 +65,75 @@ enum Origin {
     /// It is there, perhaps under another name.
     Slot(usize),
     /// It was bound for the plan; whether it receives trains in one piece.
-    Bound(UdpSocket, bool),
+    Bound(Arc<Group>, bool),
 }
 
 /// Epoll tokens below this are not sockets.
 const FIRST_TOKEN: u64 = 3;
 
 impl Sockets {
-    /// No sockets; `gro` says whether those to come shall receive trains in one piece, where the kernel has that.
-    pub(super) fn new(gro: bool) -> Self {
-        Self { gro, ..Self::default() }
+    /// No sockets yet, of one of so many workers; `gro` says whether those to come shall receive trains in one piece,
+    /// where the kernel has that.
+    pub(super) fn new(worker: u8, workers: u8, gro: bool) -> Self {
+        Self { table: Table { gro, ..Table::default() }, worker: worker.into(), workers: workers.into(), lost: 0 }
     }
 
     /// Whether trains are received in one piece.
     pub(super) fn has_gro(&self) -> bool {
-        self.gro
+        self.table.gro
     }
 
     /// The socket in a slot.
     pub(super) fn get(&self, slot: SocketSlot) -> Option<&UdpSocket> {
-        self.slots.get(slot.0)?.as_ref().map(|open| &open.udp)
+        self.table.slots.get(slot.0)?.as_ref()?.group.socket(self.worker)
     }
 
     /// The slot of a name.
     pub(super) fn slot(&self, id: SocketId) -> Option<SocketSlot> {
-        self.iter().find(|(_, open)| open.id == id).map(|(slot, _)| slot)
+        self.table.slot(id)
     }
 
     /// All.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SocketSlot, &Open)> {
-        self.slots.iter().enumerate().filter_map(|(slot, open)| Some((SocketSlot(slot), open.as_ref()?)))
+        self.table.iter()
     }
 
-    /// How many datagrams the kernel has dropped at the sockets since this was last asked, those that are gone included.
+    /// How many datagrams the kernel has dropped at this worker's sockets since this was last asked, those that are gone
+    /// included.
     pub(super) fn take_lost(&mut self) -> u64 {
-        let open = self.slots.iter_mut().flatten().map(Open::take_lost).sum::<u64>();
+        let open = self.iter().map(|(_, open)| open.group.take_lost(self.worker)).sum::<u64>();
         open + std::mem::take(&mut self.lost)
     }
 
-    /// Brings about the plan's sockets, or leaves everything as it was. Returns the slots that are free now.
-    pub(super) fn apply(&mut self, plan: &Plan, epoll: &Epoll) -> Result<Vec<SocketSlot>, BindError> {
+    /// Opens and changes the sockets that the plan wants for all workers, or leaves everything as it was. Nothing is
+    /// closed before every worker has adopted the table.
+    pub(super) fn prepare(&self, plan: &Plan) -> Result<Table, BindError> {
         let origins = self.origins(plan)?;
         self.retune(plan, &origins)?;
-        Ok(self.commit(plan, origins, epoll))
+        Ok(self.arrange(plan, origins))
+    }
+
+    /// Goes over to another table. Returns the slots that are free now.
+    pub(super) fn adopt(&mut self, table: &Table, epoll: &Epoll) -> Vec<SocketSlot> {
+        let former = std::mem::replace(&mut self.table, table.clone());
+        let mut lost = 0;
+        let stays = |open: &Open| self.iter().any(|(_, now)| Arc::ptr_eq(&now.group, &open.group));
+        for (_, open) in former.iter().filter(|(_, open)| !stays(open)) {
+            lost += open.group.take_lost(self.worker);
+            let gone = open.group.socket(self.worker).into_iter().flat_map(UdpSocket::descriptors);
+            // Others may hold it a moment longer.
+            gone.for_each(|(_, fd)| epoll.delete(fd).unwrap_or_default());
+        }
+        self.lost += lost;
+        for (slot, udp) in self.iter().filter_map(|(slot, open)| Some((slot, open.group.socket(self.worker)?))) {
+            listen(epoll, slot, udp, false);
+        }
+        let slots = &self.table.slots;
+        (0..slots.len()).filter(|slot| slots[*slot].is_none()).map(SocketSlot).collect()
     }
 
     fn origins(&self, plan: &Plan) -> Result<Vec<Origin>, BindError> {
-        let mut claimed = vec![false; self.slots.len()];
+        let mut claimed = vec![false; self.table.slots.len()];
         let mut origins: Vec<Option<Origin>> = Vec::new();
         for wanted in &plan.sockets {
             let kept = self.iter().find(|(_, open)| open.id == wanted.id && open.suits(wanted)).map(|(slot, _)| slot.0);
@@ -93,7 +144,7 @@ impl Sockets {
         }
         for (wanted, origin) in plan.sockets.iter().zip(&mut origins) {
             // A port that another name gives up in this plan is handed over: binding it again would fail.
-            let free = |(slot, open): &(SocketSlot, &Open)| !claimed[slot.0] && open.udp.port() == wanted.port;
+            let free = |(slot, open): &(SocketSlot, &Open)| !claimed[slot.0] && open.port() == wanted.port;
             if origin.is_none()
                 && let Some((slot, _)) = self.iter().find(free)
             {
@@ -102,9 +153,9 @@ impl Sockets {
             }
         }
         let bind = |wanted: &SocketPlan| {
-            let udp = UdpSocket::bind(wanted.port, wanted.device.as_deref(), plan.mark)?;
-            let gro = udp.set_gro(self.gro);
-            Ok(Origin::Bound(udp, gro))
+            let group = UdpSocket::bind_group(wanted.port, wanted.device.as_deref(), plan.mark, self.workers)?;
+            let without = group.iter().filter(|udp| !udp.set_gro(self.table.gro)).count();
+            Ok(Origin::Bound(Arc::new(Group::new(group)), without == 0))
         };
         let settled = plan.sockets.iter().zip(origins);
         settled.map(|(wanted, origin)| origin.map_or_else(|| bind(wanted), Ok)).collect()
@@ -116,25 +167,27 @@ impl Sockets {
         let mut changed = Vec::new();
         for (wanted, origin) in plan.sockets.iter().zip(origins) {
             if let Origin::Slot(slot) = origin
-                && let Some(open) = &self.slots[*slot]
+                && let Some(open) = &self.table.slots[*slot]
                 && result.is_ok()
             {
                 changed.push(open);
-                result = open.retune(wanted.device.as_deref(), plan.mark, self.mark);
+                result = open.retune(wanted.device.as_deref(), plan.mark, self.table.mark);
             }
         }
         if result.is_err() {
             for open in changed {
                 // It had these before; that it cannot have them again is no worse than the error at hand.
-                drop(open.udp.set_device(open.device.as_deref()));
-                drop(open.udp.set_mark(self.mark));
+                for udp in open.group.sockets() {
+                    drop(udp.set_device(open.device.as_deref()));
+                    drop(udp.set_mark(self.table.mark));
+                }
             }
         }
         result
     }
 
-    fn commit(&mut self, plan: &Plan, origins: Vec<Origin>, epoll: &Epoll) -> Vec<SocketSlot> {
-        let mut former: Vec<Option<Open>> = self.slots.iter_mut().map(Option::take).collect();
+    fn arrange(&self, plan: &Plan, origins: Vec<Origin>) -> Table {
+        let former = &self.table.slots;
         let names: Vec<Option<SocketId>> = former.iter().map(|open| open.as_ref().map(|open| open.id)).collect();
         let mut homes: Vec<Option<usize>> =
             plan.sockets.iter().map(|wanted| names.iter().position(|name| *name == Some(wanted.id))).collect();
@@ -143,45 +196,80 @@ impl Sockets {
         for home in &mut homes {
             *home = home.or_else(|| free.pop());
         }
-        self.mark = plan.mark;
+        let mut table = Table { slots: Vec::new(), mark: plan.mark, gro: self.table.gro };
+        table.slots.resize_with(former.len(), || None);
         for ((wanted, origin), home) in plan.sockets.iter().zip(origins).zip(homes) {
-            let settled = match origin {
-                Origin::Slot(slot) => former[slot].take().map(|open| (open.udp, open.lost)),
-                Origin::Bound(udp, gro) => {
-                    self.gro &= gro;
-                    Some((udp, 0))
+            let group = match origin {
+                Origin::Slot(slot) => former[slot].as_ref().map(|open| Arc::clone(&open.group)),
+                Origin::Bound(group, gro) => {
+                    table.gro &= gro;
+                    Some(group)
                 }
             };
-            let (Some((udp, lost)), Some(home)) = (settled, home) else { continue };
-            if self.slots.len() <= home {
-                self.slots.resize_with(home + 1, || None);
+            let (Some(group), Some(home)) = (group, home) else { continue };
+            if table.slots.len() <= home {
+                table.slots.resize_with(home + 1, || None);
             }
-            listen(epoll, SocketSlot(home), &udp, false);
             let device = wanted.device.clone();
-            self.slots[home] = Some(Open { id: wanted.id, udp, asked: wanted.port, device, lost });
+            table.slots[home] = Some(Open { id: wanted.id, group, asked: wanted.port, device });
         }
-        self.lost += former.iter_mut().flatten().map(Open::take_lost).sum::<u64>();
-        (0..self.slots.len()).filter(|slot| self.slots[*slot].is_none()).map(SocketSlot).collect()
+        table
+    }
+}
+
+impl Table {
+    /// The slot of a name.
+    pub(super) fn slot(&self, id: SocketId) -> Option<SocketSlot> {
+        self.iter().find(|(_, open)| open.id == id).map(|(slot, _)| slot)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (SocketSlot, &Open)> {
+        self.slots.iter().enumerate().filter_map(|(slot, open)| Some((SocketSlot(slot), open.as_ref()?)))
     }
 }
 
 impl Open {
-    /// Whether it can stay for what is wanted, the device aside, which can be changed.
-    fn suits(&self, wanted: &SocketPlan) -> bool {
-        wanted.port == self.asked || wanted.port == self.udp.port()
+    /// Its number.
+    pub(super) fn port(&self) -> u16 {
+        self.group.socket(0).map_or(0, UdpSocket::port)
     }
 
-    /// How many datagrams the kernel has dropped here since this was last asked: fewer than 2³².
-    fn take_lost(&mut self) -> u64 {
-        let before = std::mem::replace(&mut self.lost, self.udp.dropped());
-        self.lost.wrapping_sub(before).into()
+    /// Whether it can stay for what is wanted, the device aside, which can be changed.
+    fn suits(&self, wanted: &SocketPlan) -> bool {
+        wanted.port == self.asked || wanted.port == self.port()
     }
 
     fn retune(&self, device: Option<&str>, mark: u32, former: u32) -> Result<(), BindError> {
-        if device != self.device.as_deref() {
-            self.udp.set_device(device)?;
+        for udp in self.group.sockets() {
+            if device != self.device.as_deref() {
+                udp.set_device(device)?;
+            }
+            if mark != former {
+                udp.set_mark(mark)?;
+            }
         }
-        if mark != former { self.udp.set_mark(mark) } else { Ok(()) }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn new(sockets: Vec<UdpSocket>) -> Self {
+        Self(sockets.into_iter().map(|udp| Seat { udp, lost: AtomicU32::new(0) }).collect())
+    }
+
+    fn socket(&self, worker: usize) -> Option<&UdpSocket> {
+        self.0.get(worker).map(|seat| &seat.udp)
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.0.iter().map(|seat| &seat.udp)
+    }
+
+    /// How many datagrams the kernel has dropped at a worker's socket since that worker last asked: fewer than 2³².
+    fn take_lost(&self, worker: usize) -> u64 {
+        let Some(Seat { udp, lost }) = self.0.get(worker) else { return 0 };
+        let now = udp.dropped();
+        now.wrapping_sub(lost.swap(now, Ordering::Relaxed)).into()
     }
 }
 
@@ -230,13 +318,20 @@ mod tests {
     }
 
     fn ports(sockets: &Sockets) -> Vec<(u32, u16)> {
-        let mut ports: Vec<_> = sockets.iter().map(|(_, open)| (open.id.0, open.udp.port())).collect();
+        let mut ports: Vec<_> = sockets.iter().map(|(_, open)| (open.id.0, open.port())).collect();
         ports.sort_unstable();
         ports
     }
 
     fn setup() -> (Sockets, Epoll) {
-        (Sockets::default(), Epoll::new(EpollCreateFlags::empty()).expect("epoll"))
+        (Sockets::new(0, 1, false), Epoll::new(EpollCreateFlags::empty()).expect("epoll"))
+    }
+
+    impl Sockets {
+        fn apply(&mut self, plan: &Plan, epoll: &Epoll) -> Result<Vec<SocketSlot>, BindError> {
+            let table = self.prepare(plan)?;
+            Ok(self.adopt(&table, epoll))
+        }
     }
 
     #[test]
@@ -281,7 +376,8 @@ mod tests {
     fn received(sockets: &Sockets) -> u64 {
         let mut intake = crate::sys::udp::Intake::default();
         let (_, open) = sockets.iter().next().expect("a socket");
-        let received = std::iter::from_fn(|| open.udp.receive(Family::V4, &mut intake, 64).ok());
+        let socket = open.group.socket(0).expect("of the only worker");
+        let received = std::iter::from_fn(|| socket.receive(Family::V4, &mut intake, 64).ok());
         received.map(|number| u64::try_from(number).expect("few")).sum()
     }
 
@@ -308,6 +404,25 @@ mod tests {
         assert_eq!(sockets.take_lost(), fourth, "counts from 0 again");
         assert!(sockets.apply(&plan(vec![]), &epoll).is_ok());
         assert_eq!(sockets.take_lost(), 0);
+    }
+
+    #[test]
+    fn each_worker_has_a_socket_of_its_own_and_a_port_is_free_when_all_have_let_go() {
+        let (mut first, epoll) = (Sockets::new(0, 2, false), setup().1);
+        let (mut second, other) = (Sockets::new(1, 2, false), setup().1);
+        let table = first.prepare(&plan(vec![wanted(1, 0)])).expect("a port");
+        for (sockets, epoll) in [(&mut first, &epoll), (&mut second, &other)] {
+            assert_eq!(sockets.adopt(&table, epoll), []);
+        }
+        let socket = |sockets: &Sockets| sockets.get(SocketSlot(0)).map(|udp| (std::ptr::from_ref(udp), udp.port()));
+        let (one, two) = (socket(&first).expect("a socket"), socket(&second).expect("a socket"));
+        assert!(one.0 != two.0 && one.1 == two.1);
+        drop(table);
+        let nothing = first.prepare(&plan(vec![])).expect("nothing to do");
+        assert_eq!(first.adopt(&nothing, &epoll), [SocketSlot(0)]);
+        assert_eq!(UdpSocket::bind(one.1, None, 0).err(), Some(BindError::PortInUse(one.1)), "the other has it still");
+        second.adopt(&nothing, &other);
+        UdpSocket::bind(one.1, None, 0).expect("free");
     }
 
     #[test]

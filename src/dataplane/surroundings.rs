@@ -1,7 +1,7 @@
 //! What the kernel knows of the TUN device: its MTU and the MTUs of routes through it, wherever the device stands.
 //!
 //! ```text
-//!  watcher thread, in the device's network namespace           worker
+//!  watcher thread, in the device's network namespace           each worker
 //!  rtnetlink: link, routes ─ ours? ─▶ look ─▶ latest Mtus ─ eventfd ─▶ news()
 //!  each second: was the device moved? follow it
 //! ```
@@ -30,15 +30,21 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// After a look the thread rests for so many times its length, so that a flood of changes costs little.
 const REST: u32 = 9;
 
-/// The watcher. Dropping it ends its thread.
+/// What one worker is told. The watcher ends when the last worker has dropped this.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     latest: Arc<Latest>,
+    _watching: Arc<Watching>,
+}
+
+/// The watcher. Dropping it ends its thread.
+#[derive(Debug)]
+struct Watching {
     stop: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the worker has not taken yet.
+/// What a worker has not taken yet.
 #[derive(Debug)]
 struct Latest {
     mtus: Mutex<Option<Arc<Mtus>>>,
@@ -46,20 +52,18 @@ struct Latest {
 }
 
 impl Surroundings {
-    /// Watches the device of `tun`; `wake` is written to when there is something new.
-    pub(super) fn watch(tun: Arc<Tun>, wake: Arc<EventFd>) -> Result<Self, Errno> {
-        let latest = Arc::new(Latest { mtus: Mutex::default(), wake });
+    /// Watches the device of `tun` for the workers that are woken by `wakes`, each of which is woken when there is
+    /// something new.
+    pub(super) fn watch(tun: Arc<Tun>, wakes: &[Arc<EventFd>]) -> Result<Vec<Self>, Errno> {
+        let latest = |wake: &Arc<EventFd>| Arc::new(Latest { mtus: Mutex::default(), wake: Arc::clone(wake) });
+        let latest: Vec<_> = wakes.iter().map(latest).collect();
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let watcher = Watcher {
-            tun,
-            latest: Arc::clone(&latest),
-            stop: Arc::clone(&stop),
-            stopped: false,
-            told: Facts::default(),
-        };
+        let watcher =
+            Watcher { tun, latest: latest.clone(), stop: Arc::clone(&stop), stopped: false, told: Facts::default() };
         let thread = thread::Builder::new().name("turnpike-mtus".into()).spawn(move || watcher.run());
         let errno = |error: io::Error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw);
-        Ok(Self { latest, stop, thread: Some(thread.map_err(errno)?) })
+        let watching = Arc::new(Watching { stop, thread: Some(thread.map_err(errno)?) });
+        Ok(latest.into_iter().map(|latest| Self { latest, _watching: Arc::clone(&watching) }).collect())
     }
 
     /// What has changed since this was last asked; `None` for nothing.
@@ -68,7 +72,7 @@ impl Surroundings {
     }
 }
 
-impl Drop for Surroundings {
+impl Drop for Watching {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         // Fails only when it was written 2^64 times; a panic of the watcher was printed.
@@ -80,7 +84,7 @@ impl Drop for Surroundings {
 
 struct Watcher {
     tun: Arc<Tun>,
-    latest: Arc<Latest>,
+    latest: Vec<Arc<Latest>>,
     stop: Arc<EventFd>,
     stopped: bool,
     told: Facts,
@@ -139,9 +143,11 @@ impl Watcher {
         }
         let mtus = Arc::new(Mtus::new(facts.mtu, facts.routes.iter().copied()));
         self.told = facts;
-        *self.latest.mtus.lock().unwrap_or_else(PoisonError::into_inner) = Some(mtus);
-        // Fails only when it was written 2^64 times: then the worker is awake.
-        self.latest.wake.write(1).unwrap_or_default();
+        for latest in &self.latest {
+            *latest.mtus.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&mtus));
+            // Fails only when it was written 2^64 times: then the worker is awake.
+            latest.wake.write(1).unwrap_or_default();
+        }
     }
 
     /// Waits for events of `watch` or the end, at most for `time`.

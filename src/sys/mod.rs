@@ -1,5 +1,6 @@
 //! The operating system, and the only unsafe code: each call in a file named after what it talks to.
 
+pub mod affinity;
 pub mod clock;
 pub mod host;
 pub mod mtu;

@@ -4,7 +4,8 @@
 //!               the door, a few hashes                              one at a time, 50 to 200 µs
 //!  1 ──────────── limits ─ codes ─┐                    ┌─ 1 ─ whose? ─┬─▶ Link ─▶ answers
 //!                                 ├─▶ queue of 8,192 ──┤              │
-//!  2 ── index ─── limits ─ codes ─┘                    └─ 2 ─ index ──┘
+//!  2 ── index ─── limits ─ codes ─┤                    └─ 2 ─ index ──┘
+//!  1, admitted by another worker ─┘
 //! ```
 //!
 //! A handshake costs as much as a hundred packets. So data come first, but not for ever: the worker takes at least one
@@ -12,7 +13,8 @@
 //!
 //! Whose an initiation is, only its receiver's private key tells: one of four multiplications on the curve, and the
 //! engine repeats it. A peer that renews its session does so from where it was, so the one who was there last is tried
-//! first: its engine refuses what is another's, at the same price.
+//! first: its engine refuses what is another's, at the same price. An initiation of a peer of another worker is handed over
+//! when that is known, and waits there once more, behind no door: it was admitted.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,7 +26,7 @@ use crate::tunnel::batch::Batch;
 use crate::tunnel::peer::Admission;
 use crate::tunnel::wire::{self, Message};
 use crate::tunnel::{
-    Arrival, Hop, Identity, Link, LinkSlot, Moment, Outcome, Path, Priority, Reason, Shard, SocketSlot,
+    Arrival, Foreign, Hop, Identity, Link, LinkSlot, Moment, Outcome, Path, Priority, Reason, Shard, SocketSlot,
 };
 
 /// Messages that can wait: 1.6 s of work for one core, while who is not answered tries again after 5 s.
@@ -45,12 +47,39 @@ pub struct Waiting {
 }
 
 /// A message of type 1 or 2.
-#[derive(Debug)]
-struct Handshake {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handshake {
     socket: SocketSlot,
     via: Path,
     octets: [u8; wire::INITIATION],
     length: usize,
+    /// Whose it is, if another worker has found that out.
+    whose: Option<LinkSlot>,
+}
+
+/// What became of a handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is looked at and forgotten, never kept")]
+pub enum Handled {
+    /// A link took it.
+    Here(LinkSlot),
+    /// It is an initiation of another worker's peer: to be given to that worker's [`Shard::take_admitted`].
+    Elsewhere(Foreign, Handshake),
+}
+
+impl Handshake {
+    fn new(arrival: Arrival<'_>, whose: Option<LinkSlot>) -> Result<Self, Reason> {
+        let Arrival { socket, via, datagram, .. } = arrival;
+        let mut octets = [0; wire::INITIATION];
+        octets.get_mut(..datagram.len()).ok_or(Reason::MalformedDatagram)?.copy_from_slice(datagram);
+        Ok(Self { socket, via, octets, length: datagram.len(), whose })
+    }
+
+    /// As it arrived, but for the marks of its packet: they do not matter any more.
+    pub fn arrival(&self) -> Arrival<'_> {
+        let datagram = self.octets.get(..self.length).unwrap_or_default();
+        Arrival { socket: self.socket, via: self.via, tos: 0, datagram }
+    }
 }
 
 impl Waiting {
@@ -125,14 +154,31 @@ impl Shard {
     ///
     /// # Errors
     /// [`Reason`] by cause, which is counted.
-    pub fn handshake(&mut self, moment: Moment, out: &mut Batch<Hop>) -> Option<Result<LinkSlot, Reason>> {
+    pub fn handshake(&mut self, moment: Moment, out: &mut Batch<Hop>) -> Option<Result<Handled, Reason>> {
         if !out.has_room() {
             return None;
         }
         let message = self.waiting.pop(moment.now)?;
-        let datagram = message.octets.get(..message.length).unwrap_or_default();
-        let arrival = Arrival { socket: message.socket, via: message.via, tos: 0, datagram };
-        Some(self.shake(arrival, moment, out).inspect_err(|reason| self.drops.count(*reason)))
+        Some(self.shake(message, moment, out).inspect_err(|reason| self.drops.count(*reason)))
+    }
+
+    /// Takes an initiation of a link's peer that another worker has admitted: it waits as if it had come here.
+    ///
+    /// # Errors
+    /// [`Reason`] by cause, which is counted.
+    pub fn take_admitted(&mut self, slot: LinkSlot, arrival: Arrival<'_>, now: Instant) -> Result<Outcome, Reason> {
+        let waits = Handshake::new(arrival, Some(slot)).and_then(|message| self.waiting.push(message, now));
+        waits.map(|()| Outcome::Waits).inspect_err(|reason| self.drops.count(*reason))
+    }
+
+    /// Whether so many handshake messages wait that this is load.
+    pub fn lags(&self) -> bool {
+        self.waiting.messages.len() >= LOAD
+    }
+
+    /// Answering lags behind at another worker, to which this one hands over: load here too, for a second.
+    pub fn lags_elsewhere(&mut self, now: Instant) {
+        self.waiting.loaded = Some(now);
     }
 
     /// The door before every handshake: what passes it waits.
@@ -142,11 +188,8 @@ impl Shard {
         moment: Moment,
         out: &mut Batch<Hop>,
     ) -> Result<Outcome, Reason> {
-        let Arrival { socket, via, datagram, .. } = arrival;
         self.admit(arrival, moment, out)?;
-        let mut octets = [0; wire::INITIATION];
-        octets.get_mut(..datagram.len()).ok_or(Reason::MalformedDatagram)?.copy_from_slice(datagram);
-        self.waiting.push(Handshake { socket, via, octets, length: datagram.len() }, moment.now)?;
+        self.waiting.push(Handshake::new(arrival, None)?, moment.now)?;
         Ok(Outcome::Waits)
     }
 
@@ -174,41 +217,50 @@ impl Shard {
     }
 
     /// What was true at the door may have changed since: whose it is, is asked now.
-    fn shake(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
+    fn shake(&mut self, message: Handshake, moment: Moment, out: &mut Batch<Hop>) -> Result<Handled, Reason> {
+        let arrival = message.arrival();
         match wire::classify(arrival.datagram)? {
-            Message::Initiation => self.answer(arrival, moment, out),
+            Message::Initiation => self.answer(message, moment, out),
             Message::Response { receiver } => {
                 let slot = self.receiver(receiver, arrival.socket)?;
-                self.consume(slot, arrival, moment, out).map(|()| slot)
+                self.consume(slot, arrival, moment, out).map(|()| Handled::Here(slot))
             }
             Message::Cookie { .. } | Message::Data { .. } => Err(Reason::MalformedDatagram),
         }
     }
 
-    fn answer(&mut self, arrival: Arrival<'_>, moment: Moment, out: &mut Batch<Hop>) -> Result<LinkSlot, Reason> {
+    fn answer(&mut self, message: Handshake, moment: Moment, out: &mut Batch<Hop>) -> Result<Handled, Reason> {
+        let arrival = message.arrival();
         let identity = self.identity(arrival.socket)?;
         let mut refused = None;
-        if let Some(guess) = self.guess(arrival.socket, arrival.via.to) {
+        if let Some(guess) = self.guess(&message) {
             match self.consume(guess, arrival, moment, out) {
                 // It may be another's.
                 Err(reason @ (Reason::Unauthentic | Reason::PeerLimited)) => refused = Some((guess, reason)),
-                done => return done.map(|()| guess),
+                done => return done.map(|()| Handled::Here(guess)),
             }
         }
         let key = identity.initiator(arrival.datagram)?;
-        let slot = *self.by_key.get(&(arrival.socket, key)).ok_or(Reason::UnknownPeer)?;
+        let Some(&slot) = self.by_key.get(&(arrival.socket, key)) else {
+            let peer = self.peer_elsewhere(arrival.socket, key).ok_or(Reason::UnknownPeer)?;
+            return Ok(Handled::Elsewhere(peer, message));
+        };
         if let Some((_, reason)) = refused.filter(|(guess, _)| *guess == slot) {
             return Err(reason);
         }
         self.consume(slot, arrival, moment, out)?;
         self.callers.remember(arrival.via.to, slot);
-        Ok(slot)
+        Ok(Handled::Here(slot))
     }
 
-    /// The link whose peer is at this address, as far as is known.
-    fn guess(&self, socket: SocketSlot, address: SocketAddr) -> Option<LinkSlot> {
-        let stands = |link: &Link| link.socket() == socket && link.path().is_some_and(|path| path.to == address);
-        self.callers.at(address).filter(|slot| self.link(*slot).is_some_and(stands))
+    /// Whose an initiation is, as far as is known: the link that another worker found, else the one whose peer is at this
+    /// address.
+    fn guess(&self, message: &Handshake) -> Option<LinkSlot> {
+        let (socket, address) = (message.socket, message.via.to);
+        let stands = |link: &Link| link.path().is_some_and(|path| path.to == address);
+        let caller = || self.callers.at(address).filter(|slot| self.link(*slot).is_some_and(stands));
+        // Its place may be another link's by now.
+        message.whose.or_else(caller).filter(|slot| self.link(*slot).map(Link::socket) == Some(socket))
     }
 
     fn identity(&self, socket: SocketSlot) -> Result<Arc<Identity>, Reason> {
@@ -233,7 +285,7 @@ mod tests {
 
     fn message() -> Handshake {
         let via = Path { to: SocketAddr::from(([192, 0, 2, 1], 1)), source: None };
-        Handshake { socket: SocketSlot(0), via, octets: [0; wire::INITIATION], length: wire::INITIATION }
+        Handshake { socket: SocketSlot(0), via, octets: [0; wire::INITIATION], length: wire::INITIATION, whose: None }
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //!                                              second code right ─▶ source's proven 20 per second, burst 5
 //! ```
 //!
+//! Of several workers one admits all initiations ([`crate::sys::udp`]), so their limits are those of one worker. The others
+//! see answers to handshakes that we began, known by their receiver index; together they send as many cookies as one.
+//!
 //! A source beyond its allowance is challenged rather than dropped: an attacker who forges a site's address
 //! cannot keep that site out. Everything here has a fixed size.
 
@@ -100,6 +103,8 @@ fn subject(source: IpAddr) -> IpAddr {
 /// All limits of one worker.
 #[derive(Debug)]
 pub struct Limits {
+    /// What a cookie costs here, and how many may be sent at once.
+    cookie: (Duration, u32),
     unproven: Sources,
     proven: Sources,
     cookies: Bucket,
@@ -118,12 +123,19 @@ impl Limits {
     /// Nothing counted yet.
     pub fn new(now: Instant) -> Self {
         Self {
+            cookie: (COOKIE_COST, COOKIE_BURST),
             unproven: Sources::new(now),
             proven: Sources::new(now),
             cookies: Bucket::full(COOKIE_COST, COOKIE_BURST, now),
             unreachable: Bucket::full(ICMP_COST, ICMP_BURST, now),
             too_big: Bucket::full(ICMP_COST, ICMP_BURST, now),
         }
+    }
+
+    /// Allows one of so many workers a share of the cookies that one alone may send.
+    pub fn share(&mut self, workers: u8) {
+        let workers = u32::from(workers.max(1));
+        self.cookie = (COOKIE_COST * workers, COOKIE_BURST / workers);
     }
 
     /// Whether the sender of a handshake message must prove its address: under load each, else one beyond its allowance,
@@ -139,7 +151,8 @@ impl Limits {
 
     /// Whether one more cookie may be sent.
     pub fn allow_cookie(&mut self, now: Instant) -> bool {
-        self.cookies.take(COOKIE_COST, COOKIE_BURST, now)
+        let (cost, burst) = self.cookie;
+        self.cookies.take(cost, burst, now)
     }
 
     /// Whether one more ICMP message that says this may be written into the TUN device.
@@ -206,5 +219,19 @@ mod tests {
         assert_eq!((0..10_000).filter(|_| limits.allow_cookie(now)).count(), 1000);
         let later = (1..=20_000).filter(|n| limits.allow_cookie(now + Duration::from_micros(n * 50))).count();
         assert_eq!(later, 20_000);
+    }
+
+    #[test]
+    fn workers_that_share_a_limit_allow_no_more_than_it_together() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let cookies = |limits: &mut Limits| (0..100_000).filter(|_| limits.allow_cookie(later)).count();
+        let mut shares: Vec<Limits> = (0..4).map(|_| Limits::new(now)).collect();
+        shares.iter_mut().for_each(|limits| limits.share(4));
+        // After a second of silence a burst is all there is, and a second has so many steps.
+        assert_eq!(shares.iter_mut().map(cookies).collect::<Vec<_>>(), [250; 4]);
+        let step = Duration::from_micros(10);
+        let steady = (1..=100_000).filter(|n| shares[0].allow_cookie(later + *n * step)).count();
+        assert_eq!(steady, 5000);
     }
 }

@@ -23,6 +23,8 @@ reasons! {
     MalformedOutgoing = "malformed_outgoing",
     /// From the TUN device: too many waited for the cipher or the network, or this one's flow for too long.
     Overload = "overload",
+    /// For another worker, which has too much to do.
+    WorkerBusy = "worker_busy",
     /// From the TUN device: link-local, where such addresses belong to the worker.
     LinkLocal = "link_local",
     /// From the TUN device: no prefix holds the destination.

@@ -14,7 +14,9 @@ use crate::tunnel::clock::ClockWatch;
 use crate::tunnel::handshakes::{Callers, Waiting};
 use crate::tunnel::limits::Limits;
 use crate::tunnel::wheel::Wheel;
-use crate::tunnel::{Drops, Hop, Identity, Link, LinkConfig, Manner, Mtus, Owners, Priority, Reason, Routes, Turn};
+use crate::tunnel::{
+    Drops, Homes, Hop, Identity, Link, LinkConfig, Manner, Mtus, Owners, Priority, Reason, Routes, Turn,
+};
 
 /// A link's place in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +64,7 @@ const INITIATIONS: u64 = 4;
 /// What one worker owns.
 #[derive(Debug)]
 pub struct Shard {
-    worker: u8,
+    pub(super) worker: u8,
     random: u64,
     /// Whether link-local addresses belong to the worker and never to the TUN device.
     pub(super) intercepts: bool,
@@ -77,6 +79,7 @@ pub struct Shard {
     pub(super) identities: Vec<Option<Arc<Identity>>>,
     pub(super) owners: Owners,
     pub(super) sites: Vec<Site>,
+    pub(super) homes: Arc<Homes>,
     pub(super) limits: Limits,
     pub(super) waiting: Waiting,
     pub(super) callers: Callers,
@@ -101,6 +104,7 @@ impl Shard {
             identities: Vec::new(),
             owners: Owners::new(Arc::default()),
             sites: Vec::new(),
+            homes: Arc::default(),
             limits: Limits::new(moment.now),
             waiting: Waiting::new(),
             callers: Callers::new(),
@@ -109,6 +113,16 @@ impl Shard {
             clock: ClockWatch::new(moment.now, moment.wall),
             wheel: Wheel::new(moment.now),
         }
+    }
+
+    /// Takes a share of the limits on handshakes that several workers keep together.
+    pub fn share_limits(&mut self, workers: u8) {
+        self.limits.share(workers);
+    }
+
+    /// The worker's number.
+    pub fn worker(&self) -> u8 {
+        self.worker
     }
 
     /// Sets how long packets may be.
@@ -128,6 +142,11 @@ impl Shard {
     pub fn set_routes(&mut self, routes: Arc<Routes>, sites: Vec<Site>) {
         self.owners = Owners::new(routes);
         self.sites = sites;
+    }
+
+    /// Sets which worker serves whom. Of a site of another worker, only the senders count here.
+    pub fn set_homes(&mut self, homes: Arc<Homes>) {
+        self.homes = homes;
     }
 
     /// Whether so many links fit.

@@ -26,6 +26,25 @@ pub enum Message {
     },
 }
 
+/// Which of several workers a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearing {
+    /// The one of this number, to whom the receiver index belongs.
+    Session(u8),
+    /// It begins a session: the one that admits whoever asks for that.
+    Door,
+}
+
+/// Which worker a message is for; `None` for what is no message.
+pub fn bearing(datagram: &[u8]) -> Option<Bearing> {
+    Some(match classify(datagram).ok()? {
+        Message::Response { receiver } | Message::Cookie { receiver } | Message::Data { receiver, .. } => {
+            Bearing::Session(receiver.to_le_bytes()[1])
+        }
+        Message::Initiation => Bearing::Door,
+    })
+}
+
 /// Octets of an initiation.
 pub const INITIATION: usize = 148;
 /// Octets of a response.

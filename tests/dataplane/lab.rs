@@ -74,7 +74,11 @@ pub fn start(namespace: &Namespace, addresses: &[&str]) -> Dataplane {
     start_with(namespace, addresses, Options::default())
 }
 
+/// With so many workers as `TURNPIKE_WORKERS` says, unless a test chooses their number itself.
 pub fn start_with(namespace: &Namespace, addresses: &[&str], options: Options) -> Dataplane {
+    let asked = std::env::var("TURNPIKE_WORKERS").ok().and_then(|number| number.parse().ok());
+    let workers = if options.workers == 0 { asked.unwrap_or(0) } else { options.workers };
+    let options = Options { workers, ..options };
     let start = || {
         let tun = Tun::create("tp0").expect("a TUN device");
         tun.set_mtu(options.mtu).expect("an MTU");

@@ -8,3 +8,4 @@ mod lab;
 mod mtu;
 mod offload;
 mod outside;
+mod workers;

@@ -235,6 +235,51 @@ fn an_answer_leaves_by_the_queue_by_which_the_question_came() {
     assert_eq!(came, wanted);
 }
 
+/// What is read from a queue until a moment passes without any, by the last octet of each UDP packet over IPv4.
+fn marks(tun: &Tun) -> Vec<u8> {
+    let (mut marks, mut header, mut packet) = (Vec::new(), [0; HEADER], vec![0; LARGEST]);
+    loop {
+        match tun.read(&mut header, &mut packet) {
+            Ok(length @ 29..) if packet[0] == 0x45 && packet[9] == 17 => marks.push(packet[length - 1]),
+            Ok(_) => {}
+            Err(Errno::EAGAIN) if readable(tun, 50) => {}
+            Err(_) => return marks,
+        }
+    }
+}
+
+/// Why the data plane reads one queue: packets of one flow can wait in two at once, and nothing says which came first.
+#[test]
+fn a_flow_changes_queues_while_packets_of_it_wait() {
+    if skip("a_flow_changes_queues_while_packets_of_it_wait") {
+        return;
+    }
+    let namespace = Namespace::new("queues").expect("root");
+    let queues = queues(&namespace, 3).expect("a device");
+    address(&namespace, 1);
+    let mut changed = 0;
+    for (port, answered) in (5000..5030_u16).zip([0, 1, 2].into_iter().cycle()) {
+        let socket = namespace.enter(|| UdpSocket::bind(("10.60.0.1", port)).expect("a port")).expect("the namespace");
+        let send = |mark: u8| socket.send_to(&[mark], "10.60.0.2:9").expect("it is sent");
+        (1..=3).for_each(|mark| assert_eq!(send(mark), 1));
+        let mut answer = Vec::new();
+        let builder = PacketBuilder::ipv4([10, 60, 0, 2], [10, 60, 0, 1], 64).udp(9, port);
+        builder.write(&mut answer, b"!").expect("a packet");
+        assert_eq!(queues[answered].write(&[0; HEADER], &[IoSlice::new(&answer)]), Ok(()));
+        socket.recv_from(&mut [0; 16]).expect("it arrives");
+        (4..=6).for_each(|mark| assert_eq!(send(mark), 1));
+        let waiting: Vec<_> = queues.iter().map(marks).collect();
+        let first = waiting.iter().position(|marks| marks.first() == Some(&1)).expect("a queue");
+        if first == answered {
+            assert_eq!(waiting[first], [1, 2, 3, 4, 5, 6], "control: an answer by its own queue changes nothing");
+        } else {
+            assert_eq!((&waiting[first][..], &waiting[answered][..]), (&[1, 2, 3][..], &[4, 5, 6][..]));
+            changed += 1;
+        }
+    }
+    assert!(changed >= 10, "{changed} of 30 flows");
+}
+
 #[test]
 fn more_queues_than_the_kernel_has_are_refused() {
     if skip("more_queues_than_the_kernel_has_are_refused") {

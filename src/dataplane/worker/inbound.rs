@@ -39,6 +39,7 @@ impl Worker {
             most = self.appetite;
         }
         self.intake = Some(intake);
+        self.ring();
         self.write_tun();
     }
 
@@ -61,16 +62,25 @@ impl Worker {
         let via = Path { to: incoming.from, source: incoming.local };
         for datagram in incoming.datagrams() {
             let arrival = Arrival { socket, via, tos: incoming.tos, datagram };
-            // What is dropped was counted.
-            if self.shard.ingress(arrival, moment, &mut self.packets, &mut self.out).is_err() {
+            if self.exchange.is_some() && self.hand_over_datagram(arrival) {
                 continue;
             }
-            if !self.packets.has_room() {
-                self.write_tun();
-            }
-            if !self.out.has_room() {
-                self.flush();
-            }
+            let outcome = self.shard.ingress(arrival, moment, &mut self.packets, &mut self.out);
+            self.make_room(outcome);
+        }
+    }
+
+    /// Makes room for the next datagram's packet and answers, after what came of the last one.
+    pub(super) fn make_room(&mut self, outcome: Result<Outcome, Reason>) {
+        // What is dropped was counted.
+        if outcome.is_err() {
+            return;
+        }
+        if !self.packets.has_room() {
+            self.write_tun();
+        }
+        if !self.out.has_room() {
+            self.flush();
         }
     }
 

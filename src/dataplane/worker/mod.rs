@@ -1,5 +1,7 @@
 //! The worker: a thread that runs packets to completion between the TUN device and the sockets.
 //!
+//! One of several serves a part of the peers; worker 0 reads the TUN device for all of them, see `handover.rs`.
+//!
 //! ```text
 //!  TUN ── read (64 KiB) ──▶ backlog ──▶ split, seal ──▶ out ── one send per train ──▶ network    outbound.rs
 //!  TUN ◀── one write per group ── packets ◀── open ◀── receive (trains) ── network      inbound.rs
@@ -9,6 +11,7 @@
 //! hold about 64 KiB, while they are still in the processor's cache.
 
 mod alarm;
+mod handover;
 mod inbound;
 mod outbound;
 mod urgency;
@@ -22,14 +25,16 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 
 use crate::dataplane::apply::State;
+use crate::dataplane::ended::Ended;
+use crate::dataplane::exchange::Exchange;
 use crate::dataplane::offload::{Offload, OffloadStates};
 use crate::dataplane::sockets::{Sockets, of_token};
 use crate::dataplane::surroundings::Surroundings;
 use crate::dataplane::{Command, End, Options};
-use crate::sys::tun::{Segmentation, Tun};
-use crate::sys::udp::{Intake, Sender, supports_segmentation};
+use crate::sys::tun::Tun;
+use crate::sys::udp::{Intake, Sender};
 use crate::tunnel::segment::Coalescer;
-use crate::tunnel::{Backlog, Batch, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
+use crate::tunnel::{Backlog, Batch, Handled, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
 use alarm::Alarm;
 use urgency::Urgency;
 
@@ -52,10 +57,27 @@ const WAKE: u64 = 0;
 const TUN: u64 = 1;
 const ALARM: u64 = 2;
 
+/// What a worker is given for its life.
+pub(super) struct Post {
+    pub(super) number: u8,
+    pub(super) workers: u8,
+    /// All write to the device; worker 0 reads it.
+    pub(super) tun: Arc<Tun>,
+    pub(super) wake: Arc<EventFd>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) surroundings: Surroundings,
+    /// `None` with one worker.
+    pub(super) exchange: Option<Exchange>,
+    pub(super) ended: Arc<Ended>,
+    pub(super) offloads: OffloadStates,
+}
+
 pub(super) struct Worker {
     tun: Arc<Tun>,
     wake: Arc<EventFd>,
     commands: Receiver<Command>,
+    ended: Arc<Ended>,
+    exchange: Option<Exchange>,
     pub(super) epoll: Epoll,
     alarm: Alarm,
     urgency: Urgency,
@@ -93,34 +115,34 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        tun: Tun,
-        wake: Arc<EventFd>,
-        commands: Receiver<Command>,
-        options: Options,
-    ) -> Result<Self, Errno> {
+    pub(super) fn new(post: Post, options: Options) -> Result<Self, Errno> {
+        let Post { number, workers, tun, wake, commands, surroundings, exchange, ended, offloads } = post;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|_| Errno::EAGAIN)?;
         let (seed, now) = (u64::from_ne_bytes(seed), moment());
-        let mut shard = Shard::new(0, seed, options.intercept_link_local, now);
+        let mut shard = Shard::new(number, seed, options.intercept_link_local, now);
         shard.set_mtus(Arc::new(Mtus::new(options.mtu.into(), [])));
-        let tun = Arc::new(tun);
-        let surroundings = Surroundings::watch(Arc::clone(&tun), Arc::clone(&wake))?;
+        if number + 1 < workers {
+            // The last one admits all initiations.
+            shard.share_limits(workers - 1);
+        }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        epoll.add(&*tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
+        if number == 0 {
+            epoll.add(&*tun, EpollEvent::new(EpollFlags::EPOLLIN, TUN))?;
+        }
         let alarm = Alarm::new()?;
         epoll.add(&alarm, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
-        let offloads = detect(&tun, OffloadStates::wanted(options.offloads));
-        tracing::info!("offloads: {offloads}");
         Ok(Self {
             tun,
             wake,
             commands,
+            ended,
+            exchange,
             epoll,
             alarm,
             urgency: Urgency::new(options.scheduling, now.now),
-            sockets: Sockets::new(offloads.is_on(Offload::UdpGro)),
+            sockets: Sockets::new(number, workers, offloads.is_on(Offload::UdpGro)),
             state: State::default(),
             shard,
             coalescer: Coalescer::new(offloads.is_on(Offload::TunTcpGro), offloads.is_on(Offload::TunUdpGro)),
@@ -152,8 +174,11 @@ impl Worker {
             if self.shard.next_tick() <= Instant::now() {
                 self.tick();
             }
+            more = more || self.doze();
             let patience = if more { EpollTimeout::ZERO } else { self.patience() };
-            match self.epoll.wait(&mut events, patience) {
+            let waited = self.epoll.wait(&mut events, patience);
+            self.wake_up();
+            match waited {
                 Ok(ready) => events[..ready].iter().for_each(|event| self.handle(*event)),
                 Err(Errno::EINTR) => {}
                 Err(errno) => self.end = Some(End::Failed(format!("epoll_wait: {errno}"))),
@@ -184,18 +209,23 @@ impl Worker {
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => self.end = Some(End::Failed(format!("eventfd: {errno}"))),
         }
+        if self.ended.is_ending() {
+            self.end = Some(End::Stopped);
+        }
         if let Some(mtus) = self.surroundings.news() {
             self.shard.set_mtus(mtus);
         }
         while let Ok(command) = self.commands.try_recv() {
             // Whoever asked may have gone meanwhile: an answer that nobody takes is no fault.
             match command {
-                Command::Apply(change, answer) => {
+                Command::Prepare(change, answer) => drop(answer.send(self.prepare(&change))),
+                Command::Apply(ready, answer) => {
                     self.flush();
                     self.give_up();
-                    let applied = self.apply(*change, moment());
+                    let receipt = self.apply(&ready, moment());
+                    drop(ready);
                     self.tick();
-                    drop(answer.send(applied));
+                    drop(answer.send(receipt));
                 }
                 Command::Observe(answer) => {
                     self.count_lost();
@@ -222,11 +252,19 @@ impl Worker {
     fn shake(&mut self) -> bool {
         let most = if std::mem::take(&mut self.moved) { 1 } else { HANDSHAKES };
         for _ in 0..most {
-            // What came of it was counted.
-            if !self.shard.has_handshakes() || self.shard.handshake(moment(), &mut self.out).is_none() {
+            if !self.shard.has_handshakes() {
                 break;
             }
+            let moment = moment();
+            match self.shard.handshake(moment, &mut self.out) {
+                Some(Ok(Handled::Elsewhere(peer, message))) => self.hand_over_initiation(peer, &message, moment.now),
+                // What came of it was counted.
+                Some(Ok(Handled::Here(_)) | Err(_)) => {}
+                None => break,
+            }
         }
+        self.tell_lag();
+        self.ring();
         self.blocked.is_none() && self.shard.has_handshakes()
     }
 
@@ -253,26 +291,6 @@ impl Worker {
             self.end = Some(End::DeviceGone);
         }
     }
-}
-
-/// Finds out what the kernel has of what is wanted.
-fn detect(tun: &Tun, mut states: OffloadStates) -> OffloadStates {
-    let wanted = Segmentation { tcp: states.is_on(Offload::TunTso), udp: states.is_on(Offload::TunUso) };
-    let had = tun.set_segmentation(wanted);
-    if !had.tcp {
-        states.miss(Offload::TunTso);
-    }
-    if !had.udp {
-        states.miss(Offload::TunUso);
-    }
-    if !tun.has_headers() {
-        states.miss(Offload::TunTcpGro);
-        states.miss(Offload::TunUdpGro);
-    }
-    if !supports_segmentation() {
-        states.miss(Offload::UdpGso);
-    }
-    states
 }
 
 fn moment() -> Moment {

@@ -45,18 +45,24 @@ impl Worker {
                 Err(Errno::EAGAIN | Errno::EINTR) => break,
                 Err(errno) => return self.device_failed(errno),
             };
-            let dropped = self.backlog.push(VnetHeader::from_octets(header), length, now);
-            self.shard.count(Reason::Overload, dropped);
+            let header = VnetHeader::from_octets(header);
+            if self.exchange.is_none() || !self.hand_over_packet(header, length) {
+                let dropped = self.backlog.push(header, length, now);
+                self.shard.count(Reason::Overload, dropped);
+            }
             self.moved = true;
             octets += length;
             if octets >= HELPING || lone && octets < LONE {
                 break;
             }
         }
+        self.ring();
     }
 
     /// Seals and sends what waits, as much as makes a burst. Whether more waits and could be sent.
     pub(super) fn serve(&mut self) -> bool {
+        let was_blocked = self.blocked.is_some();
+        self.collect();
         let moment = moment();
         let held = self.out.used();
         while self.blocked.is_none()
@@ -72,7 +78,8 @@ impl Worker {
         self.write_tun();
         let more = !self.backlog.is_empty();
         self.send_out(more);
-        self.blocked.is_none() && more
+        // While it was blocked, others may have handed over packets that were not taken.
+        self.blocked.is_none() && (was_blocked || more)
     }
 
     /// Takes a packet or superpacket to where it belongs.
@@ -212,6 +219,9 @@ impl Worker {
     }
 
     fn watch_tun(&mut self, readable: bool) {
+        if self.shard.worker() != 0 {
+            return;
+        }
         let flags = if readable { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
         if let Err(errno) = self.epoll.modify(&*self.tun, &mut EpollEvent::new(flags, TUN)) {
             self.end = Some(End::Failed(format!("epoll_ctl: {errno}")));

@@ -10,13 +10,14 @@
 //! wait too long is told so by a signal ([`Codel`]), and when all together are too many, the longest flow loses its
 //! oldest. Memory is bounded by the number of buffers and by octets.
 
+mod buffer;
 mod codel;
 
 use std::time::Instant;
 
-use crate::tunnel::batch::LARGEST;
 use crate::tunnel::inner::flow_hash;
-use crate::tunnel::segment::{SPARE, VnetHeader};
+use crate::tunnel::segment::VnetHeader;
+pub use buffer::Buffer;
 use codel::Codel;
 
 /// Packets or superpackets that wait at most.
@@ -28,14 +29,10 @@ const FLOWS: usize = 256;
 /// What a flow may send before it is another's turn, in octets.
 const QUANTUM: isize = 16 * 1024;
 
-/// Octets of a buffer.
-const SLOT: usize = LARGEST + SPARE;
-
 /// The waiting packets.
 #[derive(Debug)]
 pub struct Backlog {
-    /// All buffers side by side.
-    space: Box<[u8]>,
+    buffers: Box<[Buffer]>,
     waiting: Box<[Waiting]>,
     /// Buffers in which nothing waits, the last used last.
     idle: Vec<usize>,
@@ -98,7 +95,7 @@ impl Backlog {
     pub fn new(seed: u64, now: Instant) -> Self {
         let nothing = Waiting { header: VnetHeader::NONE, length: 0, since: now, next: None };
         Self {
-            space: vec![0; PACKETS * SLOT].into_boxed_slice(),
+            buffers: (0..PACKETS).map(|_| Buffer::default()).collect(),
             waiting: vec![nothing; PACKETS].into_boxed_slice(),
             idle: (0..PACKETS).rev().collect(),
             flows: vec![Flow::default(); FLOWS].into_boxed_slice(),
@@ -110,16 +107,23 @@ impl Backlog {
         }
     }
 
-    /// Where the next packet is to be written: [`LARGEST`] octets. There always is such a place.
+    /// Where the next packet is to be written: [`LARGEST`](crate::tunnel::batch::LARGEST) octets. There always is such a
+    /// place.
     pub fn room(&mut self) -> &mut [u8] {
         let buffer = self.idle.last().copied().unwrap_or(0);
-        &mut self.space[buffer * SLOT..buffer * SLOT + LARGEST]
+        self.buffers[buffer].room()
+    }
+
+    /// Takes the room away with what was written there, and puts another in its place.
+    pub fn replace(&mut self, other: Buffer) -> Buffer {
+        let buffer = self.idle.last().copied().unwrap_or(0);
+        std::mem::replace(&mut self.buffers[buffer], other)
     }
 
     /// Takes the first `length` octets of the room. Returns how many older ones were dropped to keep the limits.
     pub fn push(&mut self, header: VnetHeader, length: usize, now: Instant) -> u64 {
         let Some(buffer) = self.idle.pop() else { return 0 };
-        let hash = flow_hash(self.space.get(buffer * SLOT..buffer * SLOT + length).unwrap_or_default(), self.seed);
+        let hash = flow_hash(self.buffers[buffer].octets(length), self.seed);
         let place = usize::from(hash) % FLOWS;
         self.waiting[buffer] = Waiting { header, length, since: now, next: None };
         self.append(place, buffer, length);
@@ -148,9 +152,9 @@ impl Backlog {
         Some(Next { buffer, header, length, signal })
     }
 
-    /// The octets of a popped packet's buffer: the packet, and [`SPARE`] octets at least.
+    /// The octets of a popped packet's buffer: the packet, and [`SPARE`](crate::tunnel::segment::SPARE) octets at least.
     pub fn buffer(&mut self, buffer: usize) -> &mut [u8] {
-        self.space.get_mut(buffer * SLOT..(buffer + 1) * SLOT).unwrap_or_default()
+        self.buffers.get_mut(buffer).map(Buffer::whole).unwrap_or_default()
     }
 
     /// Gives back the buffer of a popped packet.

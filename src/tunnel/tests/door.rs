@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::world::{Datagram, SOCKET, Wish, World, packet};
 use crate::identity::PrivateKey;
 use crate::tunnel::batch::LARGEST;
-use crate::tunnel::{Hop, LinkSlot, Outcome, Priority, Reason};
+use crate::tunnel::{Handled, Hop, LinkSlot, Outcome, Priority, Reason};
 
 const LINK: LinkSlot = LinkSlot(0);
 
@@ -116,7 +116,7 @@ fn handshakes_wait_for_room_and_are_not_lost() {
     assert_eq!(shard.handshake(moment, out), None);
     assert!(shard.has_handshakes());
     out.clear();
-    assert_eq!(shard.handshake(moment, out), Some(Ok(LINK)));
+    assert_eq!(shard.handshake(moment, out), Some(Ok(Handled::Here(LINK))));
     assert_eq!(shard.handshake(moment, out), None);
     assert!(!shard.has_handshakes());
 }

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod door;
+mod homes;
 mod outside;
 mod owner;
 mod roaming;

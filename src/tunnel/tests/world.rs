@@ -11,8 +11,8 @@ use super::identity::{PresharedKey, PrivateKey};
 use super::net::Prefix;
 use super::tunnel::segment::VnetHeader;
 use super::tunnel::{
-    Arrival, Batch, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Manner, Moment, Mtus, Outcome, Path, Reason,
-    Routes, Shard, Site, SiteSlot, SocketSlot,
+    Arrival, Batch, Handled, Hop, Identity, LinkConfig, LinkSlot, LinkStats, Manner, Moment, Mtus, Outcome, Path,
+    Reason, Routes, Shard, Site, SiteSlot, SocketSlot,
 };
 
 /// How often endpoints are ticked.
@@ -163,7 +163,12 @@ impl World {
     /// Works off the handshake messages that wait; what came of each.
     pub fn shake(&mut self, end: usize) -> Vec<Result<LinkSlot, Reason>> {
         let end = &mut self.ends[end];
-        let results = std::iter::from_fn(|| end.shard.handshake(self.moment, &mut end.out)).collect();
+        let here = |handled| match handled {
+            Handled::Here(slot) => slot,
+            Handled::Elsewhere(..) => panic!("nobody has another home"),
+        };
+        let handshakes = std::iter::from_fn(|| end.shard.handshake(self.moment, &mut end.out));
+        let results = handshakes.map(|result| result.map(here)).collect();
         assert!(!end.shard.has_handshakes(), "room for all");
         results
     }
