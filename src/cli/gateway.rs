@@ -10,6 +10,7 @@ use super::marking::Marks;
 use super::offloads::Switches;
 use super::output::print;
 use super::scheduling::Competition;
+use super::workers::Crew;
 use super::{Exit, Failure};
 use crate::gateway::control::{self, ControlError, Request, Response};
 use crate::gateway::{Fault, GatewayError, Metrics, Settings};
@@ -46,6 +47,8 @@ It works with and without systemd (Type=notify, WatchdogSec=).
 
 Environment:
   TURNPIKE_WITHOUT_OFFLOADS=udp_gso,tun_uso    as --without-offload
+  TURNPIKE_SCHEDULING=ordinary                 as --scheduling
+  TURNPIKE_WORKERS=2                           as --workers
 
 Examples:
   turnpike gateway run --bundle bundles/leeds-1.bundle --keys bundles.keys/leeds-1 \\
@@ -75,6 +78,8 @@ struct Run {
     switches: Switches,
     #[command(flatten)]
     competition: Competition,
+    #[command(flatten)]
+    crew: Crew,
     /// Where to serve metrics; may be given several times [default: port 9587 on loopback and the management address]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Vec<SocketAddr>,
@@ -129,7 +134,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 fn start(arguments: Run) -> Result<Exit, Failure> {
-    let offloads = arguments.switches.offloads()?;
+    let (offloads, workers) = (arguments.switches.offloads()?, arguments.crew.workers()?);
     let scheduling = arguments.competition.class()?;
     logging::start(match arguments.log_format {
         LogFormat::Human => logging::Format::Human,
@@ -150,6 +155,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         marking: arguments.marks.dscp,
         offloads,
         scheduling,
+        workers,
         metrics,
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))

@@ -11,7 +11,7 @@ use super::{Exit, Failure};
 use crate::bundle::Role;
 use crate::gateway::control::{self, Request, Response};
 use crate::telemetry::conditions::{Report, Severity};
-use crate::telemetry::status::{Configuration, Drift, Link, Offload, Source, State, Status};
+use crate::telemetry::status::{Configuration, Drift, Link, Offload, Source, State, Status, Worker};
 
 /// The offload by which datagrams leave in trains.
 const TRAINS: &str = "udp_gso";
@@ -53,6 +53,7 @@ fn page(status: &Status) -> String {
         text += &part;
     }
     text += "\n";
+    text += &workers(&status.workers);
     text += &offloads(&status.offloads, &status.links);
     text += &drift(&status.drift, status.at);
     text += &conditions(&status.conditions);
@@ -176,6 +177,18 @@ fn offloads(offloads: &[Offload], links: &[Link]) -> String {
     if parts.is_empty() { String::new() } else { format!("offloads: {}\n", parts.join(", ")) }
 }
 
+/// How many workers share the links; nothing of a gateway that tells of none.
+fn workers(workers: &[Worker]) -> String {
+    match workers {
+        [] => String::new(),
+        [_] => "workers: 1\n".to_owned(),
+        _ => {
+            let links: Vec<String> = workers.iter().map(|worker| worker.links.to_string()).collect();
+            format!("workers: {}, with {} links\n", workers.len(), links.join(" + "))
+        }
+    }
+}
+
 fn drift(drift: &Drift, now: Timestamp) -> String {
     let repairs = drift.ruleset_repairs + drift.routing_repairs;
     let mut text = match (drift.present, repairs) {
@@ -269,6 +282,15 @@ mod tests {
         // Then no link has trains, and no path is to blame.
         assert_eq!(offloads(&states(State::On, State::Off), &[link(false)]), "offloads: udp_gso off\n");
         assert_eq!(offloads(&[], &[link(false)]), "", "a gateway that tells of none");
+    }
+
+    #[test]
+    fn workers_are_told_with_what_each_serves() {
+        let serving = |links: &[u64]| {
+            workers(&links.iter().map(|&links| Worker { links, ..Worker::default() }).collect::<Vec<_>>())
+        };
+        assert_eq!(serving(&[3, 2]), "workers: 2, with 3 + 2 links\n");
+        assert_eq!((serving(&[7]).as_str(), serving(&[]).as_str()), ("workers: 1\n", ""));
     }
 
     #[test]

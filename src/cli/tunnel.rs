@@ -19,8 +19,9 @@ use nix::errno::Errno;
 use super::marking::Marks;
 use super::offloads::Switches;
 use super::scheduling::Competition;
+use super::workers::Crew;
 use super::{Exit, Failure};
-use crate::dataplane::{Dataplane, End, Offloads, Options, Scheduling};
+use crate::dataplane::{Dataplane, End, Options};
 use crate::sys::process::{self, Side};
 use crate::sys::tun::{Tun, TunError};
 use crate::telemetry::logging;
@@ -47,9 +48,11 @@ Environment:
                            as --without-offload
   TURNPIKE_SCHEDULING=ordinary
                            as --scheduling
+  TURNPIKE_WORKERS=2       as --workers
   LOG_LEVEL                verbose (or debug), info, error (default) or silent; when set,
                            the background process keeps writing its log to stderr;
-                           info tells which offloads of the kernel's are in use
+                           info tells how many workers there are, and which
+                           offloads of the kernel's are in use
 
 Examples:
   turnpike tunnel wg0 && wg setconf wg0 /etc/wireguard/wg0.conf
@@ -72,6 +75,8 @@ pub(super) struct Tunnel {
     switches: Switches,
     #[command(flatten)]
     competition: Competition,
+    #[command(flatten)]
+    crew: Crew,
     /// The interface's name: 1 to 15 characters without blank, slash, colon or percent sign.
     #[arg(value_name = "INTERFACE", value_parser = device_name)]
     interface: String,
@@ -98,7 +103,13 @@ fn device_name(text: &str) -> Result<String, String> {
 
 /// Runs the interface, or starts the process that does.
 pub(super) fn tunnel(arguments: &Tunnel) -> Result<Exit, Failure> {
-    let environment = Environment::read(arguments.switches.offloads()?, arguments.competition.class()?)?;
+    let options = Options {
+        offloads: arguments.switches.offloads()?,
+        scheduling: arguments.competition.class()?,
+        workers: arguments.crew.workers()?,
+        ..Options::default()
+    };
+    let environment = Environment::read(options)?;
     if arguments.foreground || environment.foreground {
         return serve(arguments, &environment, || Ok(()));
     }
@@ -131,14 +142,12 @@ struct Environment {
     foreground: bool,
     /// The log's level, if one was asked for.
     log: Option<&'static str>,
-    /// What the kernel may take off us, by the options too.
-    offloads: Offloads,
-    /// How packets compete for processors, by the option too.
-    scheduling: Scheduling,
+    /// What the data plane is told, by the options too.
+    options: Options,
 }
 
 impl Environment {
-    fn read(offloads: Offloads, scheduling: Scheduling) -> Result<Self, Failure> {
+    fn read(options: Options) -> Result<Self, Failure> {
         let log = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
         Ok(Self {
             tun: descriptor("WG_TUN_FD")?,
@@ -150,8 +159,7 @@ impl Environment {
                 "silent" => "off",
                 _ => "error",
             }),
-            offloads,
-            scheduling,
+            options,
         })
     }
 }
@@ -186,8 +194,7 @@ fn serve(
     let tun = open_device(&arguments.interface, environment)?;
     let name = tun.name().map_err(device_failure)?;
     let socket = open_socket(&name, environment)?;
-    let options = Options { offloads: environment.offloads, scheduling: environment.scheduling, ..Options::default() };
-    let plane = Dataplane::start(tun, options).map_err(plane_failure)?;
+    let plane = Dataplane::start(tun, environment.options).map_err(plane_failure)?;
     let interface = Interface::new(plane, arguments.marks.dscp).map_err(plane_failure)?;
     ready().map_err(internal("cannot leave the terminal"))?;
     tracing::info!("{name} is ready");

@@ -188,7 +188,7 @@ async fn carry(settings: &Settings, netlink: &Netlink, target: &Target) -> Resul
         mtu,
         offloads: settings.offloads,
         scheduling: settings.scheduling,
-        workers: 0,
+        workers: settings.workers,
     };
     let dataplane = Dataplane::start(tun, options).map_err(|error| failed(error.to_string()))?;
     dataplane.apply(target.plan.clone()).map_err(|error| failed(error.to_string()))?;

@@ -13,7 +13,8 @@ use crate::identity::Qualified;
 use crate::ruleset::{self, Count, Counters, Instrument, Reason};
 use crate::sys::{clock, host};
 use crate::telemetry::status::{
-    Agreement, Allowed, Denied, Drop, Host, Link, Mapping, Offload, Policy as PolicyStatus, Site, State, Uplink,
+    Agreement, Allowed, Denied, Drop, HandedOver, Host, Link, Mapping, Offload, Policy as PolicyStatus, Site, State,
+    Uplink, Worker,
 };
 
 /// What no agreement allows.
@@ -214,6 +215,19 @@ pub fn offloads(snapshot: &Snapshot) -> Vec<Offload> {
         state: state(found),
     };
     snapshot.offloads.iter().map(told).collect()
+}
+
+/// The workers, and what they hand over to each other.
+pub fn workers(snapshot: &Snapshot) -> Vec<Worker> {
+    let workers = snapshot.workers.iter().map(|worker| Worker {
+        links: u64::try_from(worker.links).unwrap_or(u64::MAX),
+        handed_over: HandedOver {
+            packets: worker.handed.packets,
+            initiations: worker.handed.initiations,
+            datagrams: worker.handed.datagrams,
+        },
+    });
+    workers.collect()
 }
 
 /// What the host has.

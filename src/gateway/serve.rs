@@ -304,6 +304,7 @@ impl Server {
             policy: report::policy(policy, enforcer.counters(), policy.rules.len()),
             drops: report::drops(&snapshot),
             offloads: report::offloads(&snapshot),
+            workers: report::workers(&snapshot),
             drift: self.gateway.drift.clone(),
             conditions,
             host: report::host(state.folder()),

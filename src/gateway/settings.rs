@@ -30,6 +30,8 @@ pub struct Settings {
     pub offloads: Offloads,
     /// How packets compete for processors.
     pub scheduling: Scheduling,
+    /// How many threads share the data plane's peers; 0 for a number that suits the machine.
+    pub workers: u8,
     /// Where to serve metrics.
     pub metrics: Metrics,
 }

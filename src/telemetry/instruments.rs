@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::status::{Link, State, Status};
+use super::status::{HandedOver, Link, State, Status};
 use crate::bundle::Role;
 
 /// Counter or gauge.
@@ -126,6 +126,18 @@ pub static INSTRUMENTS: &[Instrument] = &[
         |status| status.offloads.iter().flat_map(|offload| State::ALL.map(|state| {
             (vec![offload.name.clone(), state.label().to_owned()], flag(offload.state == state))
         })).collect()),
+    instrument!(Gauge "dataplane_worker_links" ["worker"] 8 "Tunnels that a worker serves: a series for each worker."
+        |status| (0..).zip(&status.workers).map(|(number, worker): (u8, _)| {
+            (vec![number.to_string()], exact(worker.links))
+        }).collect()),
+    instrument!(Counter "dataplane_handed_over_total" ["kind"] 3
+    "Packets, handshakes' first messages and other datagrams that workers handed over to each other."
+    |status| {
+        let handed = |read: fn(&HandedOver) -> u64| status.workers.iter().map(|worker| read(&worker.handed_over)).sum();
+        [("packet", handed(|it| it.packets)), ("initiation", handed(|it| it.initiations)),
+         ("datagram", handed(|it| it.datagrams))]
+            .into_iter().map(|(kind, total)| (vec![kind.to_owned()], exact(total))).collect()
+    }),
     instrument!(Gauge "config_generation" [] 1 "The generation in force."
         |status| single(count(status.configuration.generation))),
     instrument!(Gauge "config_desired_generation" [] 1 "The generation last offered, in force or refused."

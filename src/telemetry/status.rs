@@ -59,6 +59,9 @@ pub struct Status {
     /// older gateways.
     #[serde(default)]
     pub offloads: Vec<Offload>,
+    /// The threads that share the tunnels. Absent in documents of older gateways.
+    #[serde(default)]
+    pub workers: Vec<Worker>,
     /// What others changed in the kernel.
     pub drift: Drift,
     /// What is not as it should be; empty when all is well.
@@ -295,6 +298,26 @@ impl State {
             Self::Refused => "refused",
         }
     }
+}
+
+/// A thread of the data plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// How many tunnels it serves.
+    pub links: u64,
+    /// What it handed over to others so far, since it was theirs.
+    pub handed_over: HandedOver,
+}
+
+/// What one worker handed over to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Packets and superpackets from the TUN device, which one worker reads for all.
+    pub packets: u64,
+    /// The first messages of handshakes, which one worker admits for all.
+    pub initiations: u64,
+    /// All other datagrams: few, since the kernel steers them.
+    pub datagrams: u64,
 }
 
 /// What others changed, and what was done about it.

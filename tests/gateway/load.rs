@@ -61,6 +61,35 @@ fn offloads_that_are_switched_off_are_shown_and_the_others_are_on() {
     }
 }
 
+#[test]
+fn several_workers_share_the_links_and_are_shown() {
+    if skip("several_workers_share_the_links_and_are_shown") {
+        return;
+    }
+    let place = Place::new();
+    let mut command = place.command("hub-a");
+    command.args(["--workers", "2"]).env("TURNPIKE_WORKERS", "3");
+    let _hub = place.namespace("hub-a").spawn(command).expect("spawned");
+    let mut command = place.command("leeds-1");
+    command.env("TURNPIKE_WORKERS", "1");
+    let _edges = [place.leeds.spawn(command).expect("spawned"), place.start("bradford-1")];
+    let hub = place.wait_for("hub-a", |status| status.links.len() == 2 && status.links.iter().all(|link| link.up));
+    assert_eq!(hub.workers.iter().map(|worker| worker.links).collect::<Vec<_>>(), [1, 1]);
+    let edge = place.status("leeds-1");
+    assert_eq!(edge.workers.len(), 1);
+
+    let (said, canary) = (page(&place, "hub-a"), page(&place, "leeds-1"));
+    assert!(said.contains("\nworkers: 2, with 1 + 1 links\n"), "{said}");
+    assert!(canary.contains("\nworkers: 1\n"), "{canary}");
+    let metrics = fetch(place.namespace("hub-a"), "127.0.0.1", 9587, "/metrics");
+    for number in ["0", "1"] {
+        let series = format!("turnpike_dataplane_worker_links{{worker=\"{number}\"}}");
+        assert_eq!(metric(&metrics, &series), Some(1), "{metrics}");
+    }
+    let handed = metric(&metrics, "turnpike_dataplane_handed_over_total{kind=\"initiation\"}");
+    assert!(handed.is_some_and(|number| number >= 1), "one admits for all: {metrics}");
+}
+
 fn dropped(place: &Place, reason: &str) -> u64 {
     let drops = place.status("hub-a").drops;
     drops.iter().find(|drop| drop.reason == reason).expect("a reason").packets

@@ -84,6 +84,10 @@ fn what_the_host_lacks_is_named_before_the_kernel_is_touched() {
     command.env("TURNPIKE_WITHOUT_OFFLOADS", "udp_gso,gso");
     refuse(&place, "leeds-1", command, 64, "'gso'", "unset TURNPIKE_WITHOUT_OFFLOADS");
 
+    let mut command = edge();
+    command.env("TURNPIKE_WORKERS", "many");
+    refuse(&place, "leeds-1", command, 64, "'many'", "unset TURNPIKE_WORKERS");
+
     place.leeds.ip("link add turnpike0 type bridge").expect("a device of that name");
     refuse(&place, "leeds-1", edge(), 69, "device turnpike0 exists already", "--device");
     place.leeds.ip("link del turnpike0").expect("removed");

@@ -8,7 +8,8 @@ use super::*;
 use crate::bundle::Role;
 use crate::telemetry::conditions::{Condition, Report};
 use crate::telemetry::status::{
-    Agreement, Allowed, Configuration, Denied, Drift, Drop, Host, Link, Offload, Policy, Source, State, Status, Uplink,
+    Agreement, Allowed, Configuration, Denied, Drift, Drop, HandedOver, Host, Link, Offload, Policy, Source, State,
+    Status, Uplink, Worker,
 };
 
 fn name<T: std::str::FromStr>(text: &str) -> T
@@ -43,6 +44,7 @@ fn link(number: u32, last_handshake: Option<Timestamp>) -> Link {
 
 fn status(role: Role) -> Status {
     let at = Timestamp::from_second(1_767_225_600).expect("a time");
+    let worker = Worker { links: 2, handed_over: HandedOver { packets: 5, initiations: 4, datagrams: 3 } };
     Status {
         document: 1,
         at,
@@ -93,6 +95,7 @@ fn status(role: Role) -> Status {
         offloads: [("udp_gso", State::On), ("udp_gro", State::Refused)]
             .map(|(name, state)| Offload { name: name.into(), state })
             .into(),
+        workers: vec![Worker::default(), worker],
         drift: Drift::default(),
         conditions: vec![Report::from(&Condition::NoTunnel)],
         host: Host::default(),
@@ -179,6 +182,18 @@ fn an_offload_is_in_one_state_and_a_tunnel_goes_in_trains_or_not() {
     }
     let trains: Vec<f64> = families["turnpike_tunnel_trains"].series.values().copied().collect();
     assert_eq!(trains, [1.0, 0.0]);
+}
+
+#[test]
+fn each_worker_has_a_series_and_what_they_hand_over_is_summed() {
+    let families = parse(&render(status(Role::Edge)));
+    let links: Vec<f64> = families["turnpike_dataplane_worker_links"].series.values().copied().collect();
+    assert_eq!(links, [0.0, 2.0]);
+    let handed = &families["turnpike_dataplane_handed_over_total"];
+    assert_eq!(handed.kind, "counter");
+    let kinds = ["packet", "initiation", "datagram"];
+    let of = |kind| handed.series[&format!("turnpike_dataplane_handed_over_total{{kind=\"{kind}\"}}")];
+    assert_eq!(kinds.map(of), [5.0, 4.0, 3.0]);
 }
 
 #[test]
