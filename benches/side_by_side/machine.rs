@@ -29,3 +29,44 @@ pub fn field(text: &str, name: &str, sign: char) -> Option<String> {
 pub fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
+
+/// The processors' time since this was made, as far as it concerns others: what a hypervisor keeps back slows everything
+/// down, and in no even way.
+pub struct Clock {
+    begun: Option<Ticks>,
+}
+
+/// Of all processors since the start, in the kernel's ticks.
+#[derive(Clone, Copy)]
+pub struct Ticks {
+    stolen: u64,
+    all: u64,
+}
+
+impl Clock {
+    /// From now on.
+    pub fn start() -> Self {
+        Self { begun: now() }
+    }
+
+    /// The share of the processors' time that was kept back since then, in per cent.
+    pub fn stolen(&self) -> Option<u64> {
+        share(self.begun?, now()?)
+    }
+}
+
+fn now() -> Option<Ticks> {
+    ticks(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// The first line: user, nice, system, idle, iowait, irq, softirq, steal, and parts of user and nice (`proc_stat(5)`).
+pub fn ticks(text: &str) -> Option<Ticks> {
+    let numbers = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let numbers: Vec<u64> = numbers.take(8).map_while(|number| number.parse().ok()).collect();
+    Some(Ticks { stolen: *numbers.get(7)?, all: numbers.iter().sum() })
+}
+
+/// The stolen share of what has passed, in per cent.
+pub fn share(begun: Ticks, now: Ticks) -> Option<u64> {
+    (now.stolen.saturating_sub(begun.stolen) * 100).checked_div(now.all.saturating_sub(begun.all))
+}

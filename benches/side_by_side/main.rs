@@ -78,8 +78,9 @@ fn main() -> ExitCode {
         eprintln!("the machine is not quiet: only ratios mean something, and they less than usual");
     }
     let mut record = Record::default();
+    let clock = machine::Clock::start();
     let failures = rounds(&options, &subjects, &interrupt, &mut record);
-    finish(&record, &failures, &interrupt)
+    finish(&record, &failures, &clock, &interrupt)
 }
 
 /// Those of the subjects whose programs are there; the others are named.
@@ -109,6 +110,7 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
         }
         for subject in rotation(subjects, round) {
             let mut values = Vec::new();
+            let clock = machine::Clock::start();
             let ended = sections::pass(subject, options, interrupt, &mut values);
             for (measure, value) in &values {
                 record.add(*measure, subject, *value);
@@ -116,7 +118,7 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
             let said = values.iter().map(|(measure, value)| format!("{} {}", measure.name(), table::short(*value)));
             let said = said.collect::<Vec<_>>().join(", ");
             let at = format!("round {} of {}: {}", round + 1, options.rounds, subject.name());
-            eprintln!("{:6.1} s  {at}: {said}", began.elapsed().as_secs_f64());
+            eprintln!("{:6.1} s  {at}: {said}{}", began.elapsed().as_secs_f64(), stolen(&clock));
             match ended {
                 Ok(()) => {}
                 Err(Failure::Interrupted) => return failures,
@@ -131,9 +133,9 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
 }
 
 /// Prints and keeps what was measured.
-fn finish(record: &Record, failures: &[String], interrupt: &Interrupt) -> ExitCode {
+fn finish(record: &Record, failures: &[String], clock: &machine::Clock, interrupt: &Interrupt) -> ExitCode {
     println!("\n{}", table::render(record));
-    println!("on {}; load average at the end {}", machine::description(), load());
+    println!("on {}; load average at the end {}{}", machine::description(), load(), stolen(clock));
     for failure in failures {
         println!("NOT MEASURED: {failure}");
     }
@@ -169,6 +171,14 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, text)?;
     std::fs::rename(&new, path)
+}
+
+/// What to say of time that a hypervisor kept back.
+fn stolen(clock: &machine::Clock) -> String {
+    match clock.stolen() {
+        None | Some(0) => String::new(),
+        Some(share) => format!("; the hypervisor kept back {share} % of the processors"),
+    }
 }
 
 fn load() -> String {

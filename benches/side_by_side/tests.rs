@@ -336,3 +336,12 @@ fn fields_of_system_files_are_read_without_quotes() {
     assert_eq!(machine::field("A=\"b c\"\n", "A", '=').as_deref(), Some("b c"));
     assert_eq!(machine::field("", "A", '='), None);
 }
+
+#[test]
+fn what_a_hypervisor_keeps_back_is_the_eighth_number() {
+    let at = |text| machine::ticks(text).expect("ticks");
+    let (begun, then) = (at("cpu  10 0 20 60 0 0 0 10 5 0\ncpu0 1"), at("cpu  20 0 30 120 0 0 0 30 9 0\n"));
+    assert_eq!(machine::share(begun, then), Some(20), "20 of 100, guests not counted twice");
+    assert_eq!(machine::share(begun, begun), None, "no time has passed");
+    assert!(machine::ticks("cpu 1 2 3").is_none() && machine::ticks("").is_none());
+}
