@@ -154,6 +154,10 @@ impl Sockets {
         }
         let bind = |wanted: &SocketPlan| {
             let group = UdpSocket::bind_group(wanted.port, wanted.device.as_deref(), plan.mark, self.workers)?;
+            // Where times are not told, queues are bounded by the buffer alone.
+            for udp in &group {
+                udp.set_timestamps(true);
+            }
             let without = group.iter().filter(|udp| !udp.set_gro(self.table.gro)).count();
             Ok(Origin::Bound(Arc::new(Group::new(group)), without == 0))
         };

@@ -13,6 +13,7 @@
 mod backlog;
 pub mod batch;
 mod clock;
+mod codel;
 mod egress;
 mod handshakes;
 mod homes;
@@ -37,6 +38,7 @@ pub mod wire;
 
 pub use backlog::{Backlog, Buffer, Next};
 pub use batch::Batch;
+pub use codel::Codel;
 pub use egress::{Departure, Refused};
 pub use handshakes::{Handled, Handshake};
 pub use homes::{Foreign, Homes};

@@ -86,8 +86,8 @@ reasons! {
     MalformedPacket = "malformed_packet",
     /// Authentic, but its source address belongs to nobody, or to a site for which the link may not speak.
     ForeignSource = "foreign_source",
-    /// Authentic, but marked as congested on its way, and the sender of the packet inside would not understand that: it
-    /// is dropped as the congested router would have done (RFC 6040, section 4.2).
+    /// Authentic, but marked as congested on its way or while it waited to be received, and the sender of the packet
+    /// inside would not understand that: it is dropped as the congested router would have done (RFC 6040, section 4.2).
     Congested = "congested",
     /// For the worker itself, which has no use for it.
     Unclaimed = "unclaimed",

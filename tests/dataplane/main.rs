@@ -8,4 +8,5 @@ mod lab;
 mod mtu;
 mod offload;
 mod outside;
+mod standing;
 mod workers;

@@ -147,7 +147,8 @@ fn tcp_hears_of_congestion_outside() {
     }
     assert!(pair.left.reaches(INNER[0]));
     let marked = || netstat(&pair.right.namespace, "InCEPkts");
-    transfer(&pair, "10.50.0.2:4000", 4 << 20);
+    // Too short for a queue to stand.
+    transfer(&pair, "10.50.0.2:4000", 1 << 20);
     assert_eq!(marked(), 0);
     let some = "udp dport 51820 ip ecn { ect0, ect1 } numgen random mod 10 < 1 ip ecn set ce counter comment \"ce\"";
     load(&pair.right.namespace, "prerouting", some);

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 
 use nix::errno::Errno;
 
+use super::standing::Wait;
 use super::{BURST, Worker, moment};
 use crate::dataplane::End;
 use crate::dataplane::offload::Offload;
@@ -14,7 +15,7 @@ use crate::net::Family;
 use crate::sys::tun::Tun;
 use crate::sys::udp::{BATCH, Incoming, Intake};
 use crate::tunnel::segment::{Group, Gso, MOST_MEMBERS, VnetHeader};
-use crate::tunnel::{Arrival, Batch, Moment, Outcome, Path, Reason, Shard, SocketSlot};
+use crate::tunnel::{Arrival, Batch, Moment, Outcome, Path, Reason, Shard, SocketSlot, tos};
 
 /// Octets to receive by one call, and to write at once: what one turn works on stays in the processor's cache.
 const HELPING: usize = 128 * 1024;
@@ -34,8 +35,10 @@ impl Worker {
             && let Ok(number) = socket.receive(family, &mut intake, most)
         {
             let octets;
-            (octets, trains) = self.take_in(slot, &intake);
-            self.appetite = (HELPING * number / octets.max(1)).clamp(2, BATCH);
+            (octets, trains) = self.take_in(slot, &intake, number == most);
+            // What comes next may be longer: it doubles at most, lest a helping of small ones be one of as many trains.
+            let fitting = HELPING * number / octets.max(1);
+            self.appetite = fitting.min(2 * self.appetite).clamp(2, BATCH);
             most = self.appetite;
         }
         self.intake = Some(intake);
@@ -43,14 +46,16 @@ impl Worker {
         self.write_tun();
     }
 
-    /// How many octets came, and whether there was a train.
-    fn take_in(&mut self, socket: SocketSlot, intake: &Intake) -> (usize, bool) {
+    /// Takes what was received, behind which there may be `more`. How many octets came, and whether there was a train.
+    fn take_in(&mut self, socket: SocketSlot, intake: &Intake, more: bool) -> (usize, bool) {
         let moment = moment();
         let (mut octets, mut trains) = (0, false);
-        for incoming in intake.iter() {
+        let mut all = intake.iter().peekable();
+        while let Some(incoming) = all.next() {
             octets += incoming.octets.len();
-            trains |= incoming.segment < incoming.octets.len();
-            self.take_train(socket, &incoming, moment);
+            trains |= incoming.is_train();
+            let congested = self.waited_too_long(socket, &incoming, more || all.peek().is_some(), moment);
+            self.take_train(socket, &incoming, congested, moment);
             if self.out.used() >= BURST {
                 self.flush();
             }
@@ -58,10 +63,13 @@ impl Worker {
         (octets, trains)
     }
 
-    fn take_train(&mut self, socket: SocketSlot, incoming: &Incoming<'_>, moment: Moment) {
+    /// Takes a datagram, or a run of them, of which the first is to be `congested`.
+    fn take_train(&mut self, socket: SocketSlot, incoming: &Incoming<'_>, mut congested: bool, moment: Moment) {
         let via = Path { to: incoming.from, source: incoming.local };
         for datagram in incoming.datagrams() {
-            let arrival = Arrival { socket, via, tos: incoming.tos, datagram };
+            // Opening it makes of this what a router's mark would have come to.
+            let tos = if std::mem::take(&mut congested) { incoming.tos | tos::CE } else { incoming.tos };
+            let arrival = Arrival { socket, via, tos, datagram };
             if self.exchange.is_some() && self.hand_over_datagram(arrival) {
                 continue;
             }
@@ -82,6 +90,16 @@ impl Worker {
         if !self.out.has_room() {
             self.flush();
         }
+    }
+
+    /// Whether trains have waited to be received for too long, so that this one is to tell its sender. Only trains are
+    /// asked: bulk comes in them, and who sends a packet now and then is not to suffer for it.
+    fn waited_too_long(&mut self, socket: SocketSlot, train: &Incoming<'_>, more: bool, moment: Moment) -> bool {
+        let Some(received) = train.received.filter(|_| train.is_train()) else { return false };
+        // By the clock of the time of day, as the kernel notes it: when that is set, some seem to have waited long.
+        let sojourn = moment.wall.duration_since(received).unwrap_or_default();
+        let wait = Wait { socket, family: Family::of(train.from.ip()), sojourn, more };
+        self.standing.signals(wait, moment.now)
     }
 
     /// Writes what is for the TUN device, packets of one flow as one where it takes that.

@@ -14,6 +14,7 @@ mod alarm;
 mod handover;
 mod inbound;
 mod outbound;
+mod standing;
 mod urgency;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::sys::udp::{Intake, Sender};
 use crate::tunnel::segment::Coalescer;
 use crate::tunnel::{Backlog, Batch, Handled, Hop, Moment, Mtus, Outcome, Reason, Shard, SocketSlot};
 use alarm::Alarm;
+use standing::Standing;
 use urgency::Urgency;
 
 /// How long a socket that takes no more is waited for before it is tried again, in milliseconds.
@@ -106,6 +108,7 @@ pub(super) struct Worker {
     read_in: u64,
     /// What the TUN device gave and is not sealed yet.
     backlog: Backlog,
+    standing: Standing,
     surroundings: Surroundings,
     /// Whether packets have moved since handshake messages were last worked off.
     moved: bool,
@@ -159,6 +162,7 @@ impl Worker {
             received_in: 0,
             read_in: 0,
             backlog: Backlog::new(seed.rotate_left(32), now.now),
+            standing: Standing::default(),
             surroundings,
             moved: false,
             counted: now.now,

@@ -34,6 +34,11 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
+    /// Whether it is a run of several.
+    pub fn is_train(&self) -> bool {
+        self.segment < self.octets.len()
+    }
+
     /// The datagrams, in order.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         // An empty datagram is one too.

@@ -11,14 +11,13 @@
 //! oldest. Memory is bounded by the number of buffers and by octets.
 
 mod buffer;
-mod codel;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::tunnel::Codel;
 use crate::tunnel::inner::flow_hash;
 use crate::tunnel::segment::VnetHeader;
 pub use buffer::Buffer;
-use codel::Codel;
 
 /// Packets or superpackets that wait at most.
 pub const PACKETS: usize = 128;
@@ -28,6 +27,8 @@ const OCTETS: usize = 4 << 20;
 const FLOWS: usize = 256;
 /// What a flow may send before it is another's turn, in octets.
 const QUANTUM: isize = 16 * 1024;
+/// How long a flow may keep more than 5 ms waiting (RFC 8290, section 5.2).
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The waiting packets.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ struct Waiting {
     next: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Flow {
     first: Option<usize>,
     last: Option<usize>,
@@ -68,6 +69,11 @@ struct Flow {
     /// Whether it stands in a chain, and which flow comes behind it.
     chained: bool,
     next: Option<usize>,
+}
+
+impl Flow {
+    const EMPTY: Self =
+        Self { first: None, last: None, octets: 0, credit: 0, codel: Codel::new(INTERVAL), chained: false, next: None };
 }
 
 /// Flows in a row.
@@ -98,7 +104,7 @@ impl Backlog {
             buffers: (0..PACKETS).map(|_| Buffer::default()).collect(),
             waiting: vec![nothing; PACKETS].into_boxed_slice(),
             idle: (0..PACKETS).rev().collect(),
-            flows: vec![Flow::default(); FLOWS].into_boxed_slice(),
+            flows: vec![Flow::EMPTY; FLOWS].into_boxed_slice(),
             sparse: Chain::default(),
             bulk: Chain::default(),
             count: 0,
