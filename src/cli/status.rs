@@ -11,7 +11,7 @@ use super::{Exit, Failure};
 use crate::bundle::Role;
 use crate::gateway::control::{self, Request, Response};
 use crate::telemetry::conditions::{Report, Severity};
-use crate::telemetry::status::{Configuration, Drift, Link, Offload, Source, State, Status, Worker};
+use crate::telemetry::status::{Configuration, Drift, Link, Offload, Scheduling, Source, State, Status, Worker};
 
 /// The offload by which datagrams leave in trains.
 const TRAINS: &str = "udp_gso";
@@ -177,16 +177,17 @@ fn offloads(offloads: &[Offload], links: &[Link]) -> String {
     if parts.is_empty() { String::new() } else { format!("offloads: {}\n", parts.join(", ")) }
 }
 
-/// How many workers share the links; nothing of a gateway that tells of none.
+/// How many workers share the links, and how they are scheduled; nothing of a gateway that tells of none.
 fn workers(workers: &[Worker]) -> String {
-    match workers {
-        [] => String::new(),
-        [_] => "workers: 1\n".to_owned(),
-        _ => {
-            let links: Vec<String> = workers.iter().map(|worker| worker.links.to_string()).collect();
-            format!("workers: {}, with {} links\n", workers.len(), links.join(" + "))
-        }
-    }
+    let Some(first) = workers.first() else { return String::new() };
+    let links: Vec<String> = workers.iter().map(|worker| worker.links.to_string()).collect();
+    let share = if links.len() > 1 { format!(", with {} links", links.join(" + ")) } else { String::new() };
+    let class = match first.scheduling {
+        Scheduling::Urgent => "",
+        Scheduling::Ordinary => "; packets may wait for other programs, as --scheduling says",
+        Scheduling::Refused => "; packets may wait for other programs: grant CAP_SYS_NICE",
+    };
+    format!("workers: {}{share}{class}\n", links.len())
 }
 
 fn drift(drift: &Drift, now: Timestamp) -> String {
@@ -286,11 +287,16 @@ mod tests {
 
     #[test]
     fn workers_are_told_with_what_each_serves() {
-        let serving = |links: &[u64]| {
-            workers(&links.iter().map(|&links| Worker { links, ..Worker::default() }).collect::<Vec<_>>())
+        let told = |links: &[u64], scheduling| {
+            let worker = |&links: &u64| Worker { links, scheduling, ..Worker::default() };
+            workers(&links.iter().map(worker).collect::<Vec<_>>())
         };
-        assert_eq!(serving(&[3, 2]), "workers: 2, with 3 + 2 links\n");
-        assert_eq!((serving(&[7]).as_str(), serving(&[]).as_str()), ("workers: 1\n", ""));
+        assert_eq!(told(&[3, 2], Scheduling::Urgent), "workers: 2, with 3 + 2 links\n");
+        assert_eq!(told(&[7], Scheduling::Urgent), "workers: 1\n");
+        assert_eq!(told(&[], Scheduling::Refused), "");
+        let refused = told(&[7], Scheduling::Refused);
+        assert_eq!(refused, "workers: 1; packets may wait for other programs: grant CAP_SYS_NICE\n");
+        assert!(told(&[3, 2], Scheduling::Ordinary).contains("links; packets may wait"));
     }
 
     #[test]

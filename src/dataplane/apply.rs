@@ -134,7 +134,11 @@ impl Worker {
             links: self.state.links.iter().map(|(id, placed)| self.observe_link(*id, placed, moment)).collect(),
             drops: self.shard.drops().iter().map(|(reason, number)| (reason.label(), number)).collect(),
             offloads: self.offloads.iter().collect(),
-            workers: vec![WorkerSnapshot { links: self.state.links.len(), handed: self.handed() }],
+            workers: vec![WorkerSnapshot {
+                links: self.state.links.len(),
+                handed: self.handed(),
+                scheduling: self.urgency.state(),
+            }],
         }
     }
 

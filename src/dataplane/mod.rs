@@ -44,7 +44,7 @@ pub use check::PlanError;
 pub use ended::End;
 use ended::{Ended, Teller};
 pub use offload::{Offload, OffloadState, Offloads, UnknownOffload};
-pub use options::{MOST_WORKERS, Options, Scheduling};
+pub use options::{MOST_WORKERS, Options, Scheduling, SchedulingState};
 pub use plan::{
     Endpoint, Handed, LinkId, LinkPlan, LinkSnapshot, Plan, Receipt, SiteId, SitePlan, Snapshot, SocketId, SocketPlan,
     SocketSnapshot, WorkerSnapshot,

@@ -28,12 +28,24 @@ pub struct Options {
 /// How workers compete for processors with other programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheduling {
-    /// Under load before them, where the system permits that: packets do not wait for programs. A worker that takes
-    /// more than nine tenths of a processor is ordinary again, so that they get the rest.
+    /// Under load before them, where the system permits that: packets do not wait for programs, which still get a tenth
+    /// of each processor.
     #[default]
     Urgent,
     /// As one of them.
     Ordinary,
+}
+
+/// How a worker competes for processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchedulingState {
+    /// Under load before other programs.
+    Urgent,
+    /// As one of them, as was asked for.
+    #[default]
+    Ordinary,
+    /// As one of them, since the system does not permit anything else (`CAP_SYS_NICE`).
+    Refused,
 }
 
 impl Default for Options {

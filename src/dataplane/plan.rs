@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::dataplane::{Offload, OffloadState};
+use crate::dataplane::{Offload, OffloadState, SchedulingState};
 use crate::identity::{PresharedKey, PrivateKey, PublicKey};
 use crate::net::Prefix;
 use crate::tunnel::Marking;
@@ -130,6 +130,8 @@ pub struct WorkerSnapshot {
     pub links: usize,
     /// What it handed over to others so far.
     pub handed: Handed,
+    /// How it competes for processors.
+    pub scheduling: SchedulingState,
 }
 
 /// What was handed over to other workers.

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::planner::{self, Planner};
 use super::routing;
 use crate::bundle::{self, Membership, Policy};
-use crate::dataplane::{LinkSnapshot, OffloadState, Snapshot};
+use crate::dataplane::{LinkSnapshot, OffloadState, SchedulingState, Snapshot};
 use crate::identity::Qualified;
 use crate::ruleset::{self, Count, Counters, Instrument, Reason};
 use crate::sys::{clock, host};
 use crate::telemetry::status::{
-    Agreement, Allowed, Denied, Drop, HandedOver, Host, Link, Mapping, Offload, Policy as PolicyStatus, Site, State,
-    Uplink, Worker,
+    Agreement, Allowed, Denied, Drop, HandedOver, Host, Link, Mapping, Offload, Policy as PolicyStatus, Scheduling,
+    Site, State, Uplink, Worker,
 };
 
 /// What no agreement allows.
@@ -217,8 +217,13 @@ pub fn offloads(snapshot: &Snapshot) -> Vec<Offload> {
     snapshot.offloads.iter().map(told).collect()
 }
 
-/// The workers, and what they hand over to each other.
+/// The workers, what they hand over to each other, and how they compete for processors.
 pub fn workers(snapshot: &Snapshot) -> Vec<Worker> {
+    let scheduling = |state| match state {
+        SchedulingState::Urgent => Scheduling::Urgent,
+        SchedulingState::Ordinary => Scheduling::Ordinary,
+        SchedulingState::Refused => Scheduling::Refused,
+    };
     let workers = snapshot.workers.iter().map(|worker| Worker {
         links: u64::try_from(worker.links).unwrap_or(u64::MAX),
         handed_over: HandedOver {
@@ -226,6 +231,7 @@ pub fn workers(snapshot: &Snapshot) -> Vec<Worker> {
             initiations: worker.handed.initiations,
             datagrams: worker.handed.datagrams,
         },
+        scheduling: scheduling(worker.scheduling),
     });
     workers.collect()
 }

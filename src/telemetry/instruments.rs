@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::status::{HandedOver, Link, State, Status};
+use super::status::{HandedOver, Link, Scheduling, State, Status};
 use crate::bundle::Role;
 
 /// Counter or gauge.
@@ -129,6 +129,13 @@ pub static INSTRUMENTS: &[Instrument] = &[
     instrument!(Gauge "dataplane_worker_links" ["worker"] 8 "Tunnels that a worker serves: a series for each worker."
         |status| (0..).zip(&status.workers).map(|(number, worker): (u8, _)| {
             (vec![number.to_string()], exact(worker.links))
+        }).collect()),
+    instrument!(Gauge "dataplane_worker_scheduling" ["worker", "class"] 24
+        "How a worker competes for processors: 1 for urgent, ordinary as configured, or refused by the system."
+        |status| (0..).zip(&status.workers).flat_map(|(number, worker): (u8, _)| {
+            Scheduling::ALL.map(|class| {
+                (vec![number.to_string(), class.label().to_owned()], flag(worker.scheduling == class))
+            })
         }).collect()),
     instrument!(Counter "dataplane_handed_over_total" ["kind"] 3
     "Packets, handshakes' first messages and other datagrams that workers handed over to each other."

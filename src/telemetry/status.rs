@@ -307,6 +307,35 @@ pub struct Worker {
     pub links: u64,
     /// What it handed over to others so far, since it was theirs.
     pub handed_over: HandedOver,
+    /// How it competes for processors with other programs.
+    pub scheduling: Scheduling,
+}
+
+/// How a worker competes for processors with other programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduling {
+    /// Under load before them.
+    Urgent,
+    /// As one of them: the option `--scheduling` says so.
+    #[default]
+    Ordinary,
+    /// As one of them: the system permits nothing else.
+    Refused,
+}
+
+impl Scheduling {
+    /// Every way, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Ordinary, Self::Refused];
+
+    /// Its name, as in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Ordinary => "ordinary",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What one worker handed over to others.

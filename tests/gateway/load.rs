@@ -71,7 +71,7 @@ fn several_workers_share_the_links_and_are_shown() {
     command.args(["--workers", "2"]).env("TURNPIKE_WORKERS", "3");
     let _hub = place.namespace("hub-a").spawn(command).expect("spawned");
     let mut command = place.command("leeds-1");
-    command.env("TURNPIKE_WORKERS", "1");
+    command.args(["--scheduling", "ordinary"]).env("TURNPIKE_WORKERS", "1");
     let _edges = [place.leeds.spawn(command).expect("spawned"), place.start("bradford-1")];
     let hub = place.wait_for("hub-a", |status| status.links.len() == 2 && status.links.iter().all(|link| link.up));
     assert_eq!(hub.workers.iter().map(|worker| worker.links).collect::<Vec<_>>(), [1, 1]);
@@ -79,12 +79,17 @@ fn several_workers_share_the_links_and_are_shown() {
     assert_eq!(edge.workers.len(), 1);
 
     let (said, canary) = (page(&place, "hub-a"), page(&place, "leeds-1"));
-    assert!(said.contains("\nworkers: 2, with 1 + 1 links\n"), "{said}");
-    assert!(canary.contains("\nworkers: 1\n"), "{canary}");
+    // Whether it is permitted to be urgent depends on where this runs.
+    assert!(said.contains("\nworkers: 2, with 1 + 1 links"), "{said}");
+    assert!(!said.contains("as --scheduling says"), "{said}");
+    let class = "\nworkers: 1; packets may wait for other programs, as --scheduling says\n";
+    assert!(canary.contains(class), "{canary}");
     let metrics = fetch(place.namespace("hub-a"), "127.0.0.1", 9587, "/metrics");
     for number in ["0", "1"] {
         let series = format!("turnpike_dataplane_worker_links{{worker=\"{number}\"}}");
         assert_eq!(metric(&metrics, &series), Some(1), "{metrics}");
+        let ordinary = format!("turnpike_dataplane_worker_scheduling{{worker=\"{number}\",class=\"ordinary\"}}");
+        assert_eq!(metric(&metrics, &ordinary), Some(0), "{metrics}");
     }
     let handed = metric(&metrics, "turnpike_dataplane_handed_over_total{kind=\"initiation\"}");
     assert!(handed.is_some_and(|number| number >= 1), "one admits for all: {metrics}");

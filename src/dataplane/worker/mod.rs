@@ -82,7 +82,7 @@ pub(super) struct Worker {
     exchange: Option<Exchange>,
     pub(super) epoll: Epoll,
     alarm: Alarm,
-    urgency: Urgency,
+    pub(super) urgency: Urgency,
     pub(super) sockets: Sockets,
     pub(super) state: State,
     pub(super) shard: Shard,
@@ -174,6 +174,7 @@ impl Worker {
     pub(super) fn run(mut self) -> End {
         let mut events = [EpollEvent::empty(); 64];
         let mut more = false;
+        self.urgency.probe();
         loop {
             if self.shard.next_tick() <= Instant::now() {
                 self.tick();

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::dataplane::Scheduling;
+use crate::dataplane::{Scheduling, SchedulingState};
 use crate::sys::schedule::{self, Class};
 
 /// The worker's share is that of a period.
@@ -39,23 +39,38 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// How a worker stands with the scheduler.
 #[derive(Debug)]
-pub(super) struct Urgency {
+pub(in crate::dataplane) struct Urgency {
     class: Class,
-    /// Whether it is to change: not asked for, or refused.
-    fixed: bool,
+    state: SchedulingState,
     course: Course,
 }
 
 impl Urgency {
     pub(super) fn new(scheduling: Scheduling, now: Instant) -> Self {
-        let fixed = scheduling == Scheduling::Ordinary;
-        Self { class: Class::Ordinary, fixed, course: Course::new(now) }
+        let state = match scheduling {
+            Scheduling::Urgent => SchedulingState::Urgent,
+            Scheduling::Ordinary => SchedulingState::Ordinary,
+        };
+        Self { class: Class::Ordinary, state, course: Course::new(now) }
+    }
+
+    /// What was asked for and permitted.
+    pub(in crate::dataplane) fn state(&self) -> SchedulingState {
+        self.state
+    }
+
+    /// Finds out for the calling thread whether it may be urgent, so that nobody is surprised under load.
+    pub(super) fn probe(&mut self) {
+        if self.state == SchedulingState::Urgent {
+            self.enter(Class::RoundRobin);
+            self.enter(Class::Ordinary);
+        }
     }
 
     /// Looks at how much the calling thread has worked, now in so many rounds since it began, and puts it where it
     /// belongs.
     pub(super) fn look(&mut self, rounds: u64, now: Instant) {
-        if self.fixed {
+        if self.state != SchedulingState::Urgent {
             return;
         }
         let Ok(worked) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from) else { return };
@@ -69,7 +84,7 @@ impl Urgency {
         match schedule::enter(class) {
             Ok(()) => self.class = class,
             Err(errno) => {
-                self.fixed = true;
+                self.state = SchedulingState::Refused;
                 let remedy = if errno == Errno::EPERM { "; CAP_SYS_NICE would allow it" } else { "" };
                 tracing::info!("packets may wait for other programs: no real-time scheduling: {errno}{remedy}");
             }
@@ -159,8 +174,10 @@ mod tests {
     fn a_worker_that_is_to_be_ordinary_stays_so_whatever_it_does() {
         let now = Instant::now();
         let mut urgency = Urgency::new(Scheduling::Ordinary, now);
+        urgency.probe();
         urgency.look(1, now + PERIOD);
         assert_eq!((urgency.class, urgency.course.since), (Ordinary, now));
+        assert_eq!(urgency.state(), SchedulingState::Ordinary);
     }
 
     #[test]

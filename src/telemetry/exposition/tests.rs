@@ -8,8 +8,8 @@ use super::*;
 use crate::bundle::Role;
 use crate::telemetry::conditions::{Condition, Report};
 use crate::telemetry::status::{
-    Agreement, Allowed, Configuration, Denied, Drift, Drop, HandedOver, Host, Link, Offload, Policy, Source, State,
-    Status, Uplink, Worker,
+    Agreement, Allowed, Configuration, Denied, Drift, Drop, HandedOver, Host, Link, Offload, Policy, Scheduling,
+    Source, State, Status, Uplink, Worker,
 };
 
 fn name<T: std::str::FromStr>(text: &str) -> T
@@ -44,7 +44,8 @@ fn link(number: u32, last_handshake: Option<Timestamp>) -> Link {
 
 fn status(role: Role) -> Status {
     let at = Timestamp::from_second(1_767_225_600).expect("a time");
-    let worker = Worker { links: 2, handed_over: HandedOver { packets: 5, initiations: 4, datagrams: 3 } };
+    let handed_over = HandedOver { packets: 5, initiations: 4, datagrams: 3 };
+    let worker = Worker { links: 2, handed_over, scheduling: Scheduling::Refused };
     Status {
         document: 1,
         at,
@@ -194,6 +195,9 @@ fn each_worker_has_a_series_and_what_they_hand_over_is_summed() {
     let kinds = ["packet", "initiation", "datagram"];
     let of = |kind| handed.series[&format!("turnpike_dataplane_handed_over_total{{kind=\"{kind}\"}}")];
     assert_eq!(kinds.map(of), [5.0, 4.0, 3.0]);
+    let name = "turnpike_dataplane_worker_scheduling";
+    let of = |worker, class| families[name].series[&format!("{name}{{worker=\"{worker}\",class=\"{class}\"}}")];
+    assert_eq!([of(0, "ordinary"), of(0, "refused"), of(1, "refused"), of(1, "urgent")], [1.0, 0.0, 1.0, 0.0]);
 }
 
 #[test]
