@@ -36,9 +36,7 @@ impl Worker {
         {
             let octets;
             (octets, trains) = self.take_in(slot, &intake, number == most);
-            // What comes next may be longer: it doubles at most, lest a helping of small ones be one of as many trains.
-            let fitting = HELPING * number / octets.max(1);
-            self.appetite = fitting.min(2 * self.appetite).clamp(2, BATCH);
+            self.appetite = appetite(self.appetite, number, octets);
             most = self.appetite;
         }
         self.intake = Some(intake);
@@ -137,6 +135,12 @@ impl Worker {
     }
 }
 
+/// How many datagrams or trains to receive next, after `number` with so many `octets`: a helping of their length. It
+/// doubles at most, since what comes next may be longer: 64 trains would be 10 ms of work.
+fn appetite(former: usize, number: usize, octets: usize) -> usize {
+    (HELPING * number / octets.max(1)).min(2 * former).clamp(2, BATCH)
+}
+
 fn write_group(tun: &Tun, packets: &Batch<Outcome>, group: &Group<'_>) -> Result<(), Errno> {
     let mut parts = [IoSlice::new(&[]); 1 + MOST_MEMBERS];
     parts[0] = IoSlice::new(group.superheader());
@@ -178,4 +182,22 @@ fn refusal(errno: Errno) -> Reason {
 
 fn is_for_tun(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::ToTun(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_datagrams_raise_the_appetite_step_by_step_and_trains_end_it_at_once() {
+        let mut former = 2;
+        let mut after = |number, octets| {
+            former = appetite(former, number, octets);
+            former
+        };
+        assert_eq!([after(1, 128), after(4, 512), after(8, 1024)], [4, 8, 16]);
+        assert_eq!([after(16, 2048), after(32, 4096), after(64, 8192)], [32, 64, 64]);
+        assert_eq!(after(64, 64 * 65_000), 2);
+        assert_eq!(after(0, 0), 2);
+    }
 }
