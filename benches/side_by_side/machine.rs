@@ -34,6 +34,8 @@ pub fn load() -> Option<f64> {
 /// down, and in no even way.
 pub struct Clock {
     begun: Option<Ticks>,
+    /// `None` while it runs.
+    stopped: Option<Ticks>,
 }
 
 /// Of all processors since the start, in the kernel's ticks.
@@ -46,12 +48,17 @@ pub struct Ticks {
 impl Clock {
     /// From now on.
     pub fn start() -> Self {
-        Self { begun: now() }
+        Self { begun: now(), stopped: None }
     }
 
-    /// The share of the processors' time that was kept back since then, in per cent.
+    /// Until now.
+    pub fn stop(self) -> Self {
+        Self { stopped: now(), ..self }
+    }
+
+    /// The share of the processors' time that was kept back, in per cent.
     pub fn stolen(&self) -> Option<u64> {
-        share(self.begun?, now()?)
+        share(self.begun?, self.stopped.or_else(now)?)
     }
 }
 

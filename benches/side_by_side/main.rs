@@ -45,9 +45,10 @@ mod subject;
 mod table;
 mod train;
 
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use failure::Failure;
 use nix::unistd::geteuid;
@@ -58,6 +59,8 @@ use subject::Subject;
 
 /// Beyond this load average at the start, it is said that the machine is not quiet.
 const QUIET: f64 = 0.5;
+/// Beyond this share of the processors, in per cent, that a hypervisor keeps back, a pass is taken again if time is left.
+const SPOILT: u64 = 3;
 
 fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1), |name| std::env::var(name).ok()) {
@@ -108,18 +111,19 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
             failures.push(format!("rounds {} to {}: no time is left", round + 1, options.rounds));
             break;
         }
-        for subject in rotation(subjects, round) {
-            let mut values = Vec::new();
-            let clock = machine::Clock::start();
-            let ended = sections::pass(subject, options, interrupt, &mut values);
-            for (measure, value) in &values {
+        for (taken, subject) in (1..).zip(rotation(subjects, round)) {
+            let to_come = options.rounds * subjects.len() - round * subjects.len() - taken;
+            let at = format!("round {} of {}: {}", round + 1, options.rounds, subject.name());
+            let mut pass = Pass::take(subject, options, interrupt);
+            eprintln!("{:6.1} s  {at}: {pass}", began.elapsed().as_secs_f64());
+            while pass.is_spoilt() && pass.fits(began.elapsed(), to_come, options.limit) {
+                pass = Pass::take(subject, options, interrupt);
+                eprintln!("{:6.1} s  {at}, instead: {pass}", began.elapsed().as_secs_f64());
+            }
+            for (measure, value) in &pass.values {
                 record.add(*measure, subject, *value);
             }
-            let said = values.iter().map(|(measure, value)| format!("{} {}", measure.name(), table::short(*value)));
-            let said = said.collect::<Vec<_>>().join(", ");
-            let at = format!("round {} of {}: {}", round + 1, options.rounds, subject.name());
-            eprintln!("{:6.1} s  {at}: {said}{}", began.elapsed().as_secs_f64(), stolen(&clock));
-            match ended {
+            match pass.ended {
                 Ok(()) => {}
                 Err(Failure::Interrupted) => return failures,
                 Err(error) => {
@@ -130,6 +134,42 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
         }
     }
     failures
+}
+
+/// What one pass of a subject yielded.
+struct Pass {
+    values: sections::Values,
+    ended: Result<(), Failure>,
+    clock: machine::Clock,
+    took: Duration,
+}
+
+impl Pass {
+    fn take(subject: Subject, options: &Options, interrupt: &Interrupt) -> Self {
+        let (clock, began) = (machine::Clock::start(), Instant::now());
+        let mut values = Vec::new();
+        let ended = sections::pass(subject, options, interrupt, &mut values);
+        Self { values, ended, clock: clock.stop(), took: began.elapsed() }
+    }
+
+    /// Whether it says more about others on the same hardware than about the subject. What it yielded does not matter
+    /// here: else it would be a choice among results.
+    fn is_spoilt(&self) -> bool {
+        self.ended.is_ok() && self.clock.stolen().is_some_and(|share| share > SPOILT)
+    }
+
+    /// Whether there is time to take it again, with others `to_come`.
+    fn fits(&self, elapsed: Duration, to_come: usize, limit: Duration) -> bool {
+        let to_come = u32::try_from(to_come).unwrap_or(u32::MAX).saturating_add(1);
+        elapsed.saturating_add(self.took.saturating_mul(to_come)) <= limit
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.values.iter().map(|(measure, value)| format!("{} {}", measure.name(), table::short(*value)));
+        write!(f, "{}{}", said.collect::<Vec<_>>().join(", "), stolen(&self.clock))
+    }
 }
 
 /// Prints and keeps what was measured.
