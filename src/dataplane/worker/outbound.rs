@@ -34,7 +34,7 @@ impl Worker {
             // Not asked for, hence an error: the device alone can have one.
             return self.device_failed(Errno::EIO);
         }
-        let now = moment().now;
+        let moment = moment();
         let mut header = [0; VnetHeader::LENGTH];
         let mut octets = 0;
         let lone = self.round != self.read_in + 1;
@@ -45,18 +45,34 @@ impl Worker {
                 Err(Errno::EAGAIN | Errno::EINTR) => break,
                 Err(errno) => return self.device_failed(errno),
             };
-            let header = VnetHeader::from_octets(header);
-            if self.exchange.is_none() || !self.hand_over_packet(header, length) {
-                let dropped = self.backlog.push(header, length, now);
-                self.shard.count(Reason::Overload, dropped);
-            }
-            self.moved = true;
             octets += length;
-            if octets >= HELPING || lone && octets < LONE {
+            let lone = lone && octets < LONE;
+            self.take_packet(VnetHeader::from_octets(header), length, lone, moment);
+            if octets >= HELPING || lone {
                 break;
             }
         }
         self.ring();
+    }
+
+    /// Takes what was read into the backlog's room: to the worker that it belongs to, or into the backlog, past which a
+    /// `lone` packet goes where nothing waits.
+    fn take_packet(&mut self, header: VnetHeader, length: usize, lone: bool, moment: Moment) {
+        self.moved = true;
+        if self.exchange.is_some() && self.hand_over_packet(header, length) {
+            return;
+        }
+        let passed = if lone { self.backlog.pass(header, length) } else { None };
+        match passed {
+            Some(next) => {
+                self.carry(&next, moment);
+                self.backlog.release(next.buffer);
+            }
+            None => {
+                let dropped = self.backlog.push(header, length, moment.now);
+                self.shard.count(Reason::Overload, dropped);
+            }
+        }
     }
 
     /// Seals and sends what waits, as much as makes a burst. Whether more waits and could be sent.
