@@ -22,7 +22,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use nix::sys::eventfd::EventFd;
 
 use crate::dataplane::Handed;
-use crate::tunnel::segment::VnetHeader;
 use crate::tunnel::wire::{self, Bearing};
 use crate::tunnel::{Arrival, Buffer, Foreign, Path, SocketSlot};
 
@@ -37,7 +36,6 @@ const DATAGRAMS: usize = 64;
 /// A packet or superpacket from the TUN device.
 #[derive(Debug)]
 pub(super) struct Packet {
-    pub(super) header: VnetHeader,
     pub(super) length: usize,
     pub(super) buffer: Buffer,
     pub(super) from: u8,
@@ -142,8 +140,8 @@ impl Exchange {
     }
 
     /// Hands over a packet; whether there was room for it.
-    pub(super) fn hand_packet(&mut self, to: u8, header: VnetHeader, length: usize, buffer: Buffer) -> bool {
-        let packet = Packet { header, length, buffer, from: self.number };
+    pub(super) fn hand_packet(&mut self, to: u8, length: usize, buffer: Buffer) -> bool {
+        let packet = Packet { length, buffer, from: self.number };
         let Some(desk) = self.desks.get(usize::from(to)) else { return false };
         if desk.bell.octets.fetch_add(length, Ordering::Relaxed) > OCTETS {
             desk.bell.octets.fetch_sub(length, Ordering::Relaxed);
@@ -164,7 +162,7 @@ impl Exchange {
     pub(super) fn hand_datagram(&mut self, to: u8, arrival: Arrival<'_>, whose: Option<Foreign>) -> bool {
         let mut buffer = self.empty();
         let length = arrival.datagram.len();
-        let Some(room) = buffer.room().get_mut(..length) else { return false };
+        let Some(room) = buffer.packet().get_mut(..length) else { return false };
         room.copy_from_slice(arrival.datagram);
         let Arrival { socket, via, tos, .. } = arrival;
         let link = whose.map(|foreign| foreign.link);
@@ -263,8 +261,8 @@ mod tests {
     /// Hands a packet over whose first octet is its mark.
     fn hand(from: &mut Exchange, mark: u8, length: usize) -> bool {
         let mut buffer = from.empty();
-        buffer.room()[0] = mark;
-        from.hand_packet(1, VnetHeader::NONE, length, buffer)
+        buffer.packet()[0] = mark;
+        from.hand_packet(1, length, buffer)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use turnpike::net::{Family, Prefix};
 use turnpike::ruleset::{Counters, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::Nft;
-use turnpike::sys::tun::{HEADER, Tun};
+use turnpike::sys::tun::{HEADER, ROOM, Tun};
 
 use crate::packet::{self, Seen};
 use crate::place::{OVERLAY, devices};
@@ -56,10 +56,9 @@ impl Router {
 
     /// Reads the next whole packet that left by a device.
     pub fn read(&self, device: &str) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; 65_536];
-        let length = self.wires[device].read(&mut [0; HEADER], &mut buffer).ok()?;
-        buffer.truncate(length);
-        Some(buffer)
+        let mut room = vec![0; ROOM];
+        let length = self.wires[device].read(&mut room).ok()?;
+        Some(room[HEADER..][..length].to_vec())
     }
 
     /// Writes a packet into a device and gives what left by another, the kernel's own noise left out.

@@ -10,7 +10,7 @@ use etherparse::PacketBuilder;
 use nix::errno::Errno;
 use turnpike::lab::guard::{Namespace, skip};
 use turnpike::net::Family;
-use turnpike::sys::tun::{HEADER, LARGEST, Segmentation, Tun, TunError};
+use turnpike::sys::tun::{HEADER, LARGEST, ROOM, Segmentation, Tun, TunError};
 use turnpike::sys::udp::{self, Outgoing, Sender};
 
 use crate::wire::{MTU, Seen, Wire, address, gather, readable};
@@ -172,12 +172,15 @@ fn queues(namespace: &Namespace, number: usize) -> Result<Vec<Tun>, TunError> {
 
 /// Reads UDP packets over IPv4 until a moment passes without any; their ports, source first.
 fn ports(tun: &Tun) -> Vec<(u16, u16)> {
-    let (mut ports, mut header, mut packet) = (Vec::new(), [0; HEADER], vec![0; LARGEST]);
+    let (mut ports, mut room) = (Vec::new(), vec![0; ROOM]);
     loop {
-        match tun.read(&mut header, &mut packet) {
-            Ok(28..) if packet[0] == 0x45 && packet[9] == 17 => {
+        match tun.read(&mut room) {
+            Ok(28..) => {
+                let packet = &room[HEADER..];
                 let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-                ports.push((port(20), port(22)));
+                if packet[0] == 0x45 && packet[9] == 17 {
+                    ports.push((port(20), port(22)));
+                }
             }
             Ok(_) => {}
             Err(Errno::EAGAIN) if readable(tun, 50) => {}
@@ -237,10 +240,15 @@ fn an_answer_leaves_by_the_queue_by_which_the_question_came() {
 
 /// What is read from a queue until a moment passes without any, by the last octet of each UDP packet over IPv4.
 fn marks(tun: &Tun) -> Vec<u8> {
-    let (mut marks, mut header, mut packet) = (Vec::new(), [0; HEADER], vec![0; LARGEST]);
+    let (mut marks, mut room) = (Vec::new(), vec![0; ROOM]);
     loop {
-        match tun.read(&mut header, &mut packet) {
-            Ok(length @ 29..) if packet[0] == 0x45 && packet[9] == 17 => marks.push(packet[length - 1]),
+        match tun.read(&mut room) {
+            Ok(length @ 29..) => {
+                let packet = &room[HEADER..][..length];
+                if packet[0] == 0x45 && packet[9] == 17 {
+                    marks.push(packet[length - 1]);
+                }
+            }
             Ok(_) => {}
             Err(Errno::EAGAIN) if readable(tun, 50) => {}
             Err(_) => return marks,

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use turnpike::lab::guard::Namespace;
 use turnpike::net::Family;
-use turnpike::sys::tun::{HEADER, LARGEST, Tun};
+use turnpike::sys::tun::{HEADER, ROOM, Tun};
 use turnpike::sys::udp::{BATCH, Intake, UdpSocket};
 
 pub const MTU: u16 = 1420;
@@ -87,15 +87,16 @@ pub fn gather(socket: &UdpSocket, family: Family, octets: usize) -> Vec<Vec<u8>>
 }
 
 fn copy(from: &Tun, to: &Tun, stop: &AtomicBool) -> Seen {
-    let (mut seen, mut header, mut packet) = (Seen::default(), [0; HEADER], vec![0; LARGEST]);
+    let (mut seen, mut room) = (Seen::default(), vec![0; ROOM]);
     while !stop.load(Ordering::Relaxed) {
-        match from.read(&mut header, &mut packet) {
+        match from.read(&mut room) {
             Ok(length) => {
-                seen.note(&header, &packet[..length]);
+                let (header, packet) = room.split_first_chunk().expect("room for both");
+                seen.note(header, &packet[..length]);
                 // In parts, as a coalescer has them.
                 let (first, rest) = packet[..length].split_at(length.min(40));
                 let parts: Vec<_> = [first].into_iter().chain(rest.chunks(1400)).map(IoSlice::new).collect();
-                to.write(&header, &parts).expect("what one device yields the other takes");
+                to.write(header, &parts).expect("what one device yields the other takes");
             }
             Err(Errno::EAGAIN) => {
                 readable(from, 50);

@@ -24,7 +24,6 @@ use std::time::Instant;
 use super::{Worker, moment};
 use crate::dataplane::Handed;
 use crate::dataplane::exchange::{Datagram, Exchange};
-use crate::tunnel::segment::VnetHeader;
 use crate::tunnel::{Arrival, Foreign, Handshake, Moment, Reason};
 
 /// Packets of others to take per turn, and datagrams.
@@ -37,12 +36,11 @@ impl Worker {
     }
 
     /// Hands over the packet in the backlog's room, if another worker owns it; whether that is so.
-    pub(super) fn hand_over_packet(&mut self, header: VnetHeader, length: usize) -> bool {
+    pub(super) fn hand_over_packet(&mut self, length: usize) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
-        let packet = self.backlog.room().get(..length).unwrap_or_default();
-        let Some(owner) = self.shard.owner_elsewhere(packet) else { return false };
+        let Some(owner) = self.shard.owner_elsewhere(self.backlog.written(length)) else { return false };
         let buffer = self.backlog.replace(exchange.empty());
-        if !exchange.hand_packet(owner, header, length, buffer) {
+        if !exchange.hand_packet(owner, length, buffer) {
             self.shard.count(Reason::WorkerBusy, 1);
         }
         true
@@ -120,7 +118,7 @@ impl Worker {
             let Some(packet) = exchange.next_packet() else { break };
             let empty = self.backlog.replace(packet.buffer);
             exchange.give_back(packet.from, empty);
-            let dropped = self.backlog.push(packet.header, packet.length, *now.get_or_insert_with(Instant::now));
+            let dropped = self.backlog.push(packet.length, *now.get_or_insert_with(Instant::now));
             self.shard.count(Reason::Overload, dropped);
             self.moved = true;
         }

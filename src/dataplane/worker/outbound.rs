@@ -16,7 +16,6 @@ use crate::dataplane::End;
 use crate::dataplane::offload::Offload;
 use crate::dataplane::sockets::listen;
 use crate::sys::udp::{BATCH, Outgoing, SEGMENTS, SendError};
-use crate::tunnel::segment::VnetHeader;
 use crate::tunnel::{Batch, Hop, Moment, Next, Reason, tos};
 
 /// Packets from the TUN device per turn, so that the network gets its turn too.
@@ -35,19 +34,18 @@ impl Worker {
             return self.device_failed(Errno::EIO);
         }
         let moment = moment();
-        let mut header = [0; VnetHeader::LENGTH];
         let mut octets = 0;
         let lone = self.round != self.read_in + 1;
         self.read_in = self.round;
         for _ in 0..PACKETS {
-            let length = match self.tun.read(&mut header, self.backlog.room()) {
+            let length = match self.tun.read(self.backlog.room()) {
                 Ok(length) => length,
                 Err(Errno::EAGAIN | Errno::EINTR) => break,
                 Err(errno) => return self.device_failed(errno),
             };
             octets += length;
             let lone = lone && octets < LONE;
-            self.take_packet(VnetHeader::from_octets(header), length, lone, moment);
+            self.take_packet(length, lone, moment);
             if octets >= HELPING || lone {
                 break;
             }
@@ -57,19 +55,19 @@ impl Worker {
 
     /// Takes what was read into the backlog's room: to the worker that it belongs to, or into the backlog, past which a
     /// `lone` packet goes where nothing waits.
-    fn take_packet(&mut self, header: VnetHeader, length: usize, lone: bool, moment: Moment) {
+    fn take_packet(&mut self, length: usize, lone: bool, moment: Moment) {
         self.moved = true;
-        if self.exchange.is_some() && self.hand_over_packet(header, length) {
+        if self.exchange.is_some() && self.hand_over_packet(length) {
             return;
         }
-        let passed = if lone { self.backlog.pass(header, length) } else { None };
+        let passed = if lone { self.backlog.pass(length) } else { None };
         match passed {
             Some(next) => {
                 self.carry(&next, moment);
                 self.backlog.release(next.buffer);
             }
             None => {
-                let dropped = self.backlog.push(header, length, moment.now);
+                let dropped = self.backlog.push(length, moment.now);
                 self.shard.count(Reason::Overload, dropped);
             }
         }

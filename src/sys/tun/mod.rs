@@ -16,13 +16,14 @@ mod offload;
 mod request;
 
 use std::fs::{File, OpenOptions};
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::uio::{readv, writev};
+use nix::sys::uio::writev;
+use nix::unistd::read;
 
 use super::netns::Handle;
 pub use offload::Segmentation;
@@ -31,6 +32,8 @@ pub use offload::Segmentation;
 pub const HEADER: usize = 10;
 /// Octets of the largest superpacket that a device yields: room for less would cut packets without a word.
 pub const LARGEST: usize = 65_536;
+/// Octets of both.
+pub const ROOM: usize = HEADER + LARGEST;
 /// Parts that one packet may be written from, at most.
 pub const PARTS: usize = 70;
 
@@ -214,18 +217,18 @@ impl Tun {
         request::namespace(&self.file).map(Handle::from).map_err(system("TUNGETDEVNETNS"))
     }
 
-    /// Reads one packet or superpacket, with what the kernel says about it; the packet's length. `packet` should be
-    /// [`LARGEST`] octets long: what does not fit is lost.
+    /// Reads one packet or superpacket: into the first [`HEADER`] octets of `room` what the kernel says about it, and
+    /// behind them the packet, whose length it returns. `room` should be [`ROOM`] octets long: what does not fit is lost.
     ///
     /// # Errors
     /// `EAGAIN` when there is none, `EBADFD` when the device was deleted.
-    pub fn read(&self, header: &mut [u8; HEADER], packet: &mut [u8]) -> Result<usize, Errno> {
-        if !self.headers {
-            header.fill(0);
-            return readv(&self.file, &mut [IoSliceMut::new(packet)]);
+    pub fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        if self.headers {
+            return read(&self.file, room)?.checked_sub(HEADER).ok_or(Errno::EIO);
         }
-        let length = readv(&self.file, &mut [IoSliceMut::new(header), IoSliceMut::new(packet)])?;
-        length.checked_sub(HEADER).ok_or(Errno::EIO)
+        let (header, packet) = room.split_at_mut_checked(HEADER).ok_or(Errno::EINVAL)?;
+        header.fill(0);
+        read(&self.file, packet)
     }
 
     /// Writes one packet or superpacket, of up to [`PARTS`] parts that are put together, with one system call. A header

@@ -51,7 +51,6 @@ pub struct Backlog {
 /// A packet in the buffer of the same number.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    header: VnetHeader,
     length: usize,
     since: Instant,
     /// The next of its flow.
@@ -99,7 +98,7 @@ pub struct Next {
 impl Backlog {
     /// An empty one. `seed` is random, so that nobody can make flows meet; `now` is any time that is not to come.
     pub fn new(seed: u64, now: Instant) -> Self {
-        let nothing = Waiting { header: VnetHeader::NONE, length: 0, since: now, next: None };
+        let nothing = Waiting { length: 0, since: now, next: None };
         Self {
             buffers: (0..PACKETS).map(|_| Buffer::default()).collect(),
             waiting: vec![nothing; PACKETS].into_boxed_slice(),
@@ -113,8 +112,7 @@ impl Backlog {
         }
     }
 
-    /// Where the next packet is to be written: [`LARGEST`](crate::tunnel::batch::LARGEST) octets. There always is such a
-    /// place.
+    /// Where the next packet is to be written with its header, see [`Buffer::room`]. There always is such a place.
     pub fn room(&mut self) -> &mut [u8] {
         let buffer = self.idle.last().copied().unwrap_or(0);
         self.buffers[buffer].room()
@@ -126,12 +124,12 @@ impl Backlog {
         std::mem::replace(&mut self.buffers[buffer], other)
     }
 
-    /// Takes the first `length` octets of the room. Returns how many older ones were dropped to keep the limits.
-    pub fn push(&mut self, header: VnetHeader, length: usize, now: Instant) -> u64 {
+    /// Takes the room with a packet of `length` octets. Returns how many older ones were dropped to keep the limits.
+    pub fn push(&mut self, length: usize, now: Instant) -> u64 {
         let Some(buffer) = self.idle.pop() else { return 0 };
         let hash = flow_hash(self.buffers[buffer].octets(length), self.seed);
         let place = usize::from(hash) % FLOWS;
-        self.waiting[buffer] = Waiting { header, length, since: now, next: None };
+        self.waiting[buffer] = Waiting { length, since: now, next: None };
         self.append(place, buffer, length);
         let mut dropped = 0;
         // One buffer stays free for the next packet.
@@ -142,11 +140,16 @@ impl Backlog {
         dropped
     }
 
-    /// Takes the first `length` octets of the room past the queue, where nothing waits: like [`Self::push`] and
+    /// Takes the room with a packet of `length` octets past the queue, where nothing waits: like [`Self::push`] and
     /// [`Self::pop`] at once, without looking at flows. `None` where something waits.
-    pub fn pass(&mut self, header: VnetHeader, length: usize) -> Option<Next> {
+    pub fn pass(&mut self, length: usize) -> Option<Next> {
         let buffer = if self.is_empty() { self.idle.pop()? } else { return None };
-        Some(Next { buffer, header, length, signal: false })
+        Some(Next { buffer, header: self.buffers[buffer].header(), length, signal: false })
+    }
+
+    /// The packet in the room, of `length` octets.
+    pub fn written(&self, length: usize) -> &[u8] {
+        self.idle.last().map(|buffer| self.buffers[*buffer].octets(length)).unwrap_or_default()
     }
 
     /// Whether nothing waits.
@@ -158,16 +161,16 @@ impl Backlog {
     pub fn pop(&mut self, now: Instant) -> Option<Next> {
         let place = self.turn()?;
         let buffer = self.take_first(place)?;
-        let Waiting { header, length, since, .. } = self.waiting[buffer];
+        let Waiting { length, since, .. } = self.waiting[buffer];
         let flow = &mut self.flows[place];
         flow.credit -= length.cast_signed();
         let signal = flow.codel.signals(now.saturating_duration_since(since), flow.first.is_some(), now);
-        Some(Next { buffer, header, length, signal })
+        Some(Next { buffer, header: self.buffers[buffer].header(), length, signal })
     }
 
     /// The octets of a popped packet's buffer: the packet, and [`SPARE`](crate::tunnel::segment::SPARE) octets at least.
     pub fn buffer(&mut self, buffer: usize) -> &mut [u8] {
-        self.buffers.get_mut(buffer).map(Buffer::whole).unwrap_or_default()
+        self.buffers.get_mut(buffer).map(Buffer::packet).unwrap_or_default()
     }
 
     /// Gives back the buffer of a popped packet.
@@ -271,8 +274,8 @@ mod tests {
     /// Pushes a packet between two hosts, of which the second says which flow it is.
     fn push(backlog: &mut Backlog, flow: u8, payload: usize, now: Instant) -> u64 {
         let packet = packet("10.0.0.1", &format!("10.1.0.{flow}"), payload);
-        backlog.room()[..packet.len()].copy_from_slice(&packet);
-        backlog.push(VnetHeader::NONE, packet.len(), now)
+        backlog.room()[VnetHeader::LENGTH..][..packet.len()].copy_from_slice(&packet);
+        backlog.push(packet.len(), now)
     }
 
     /// The flow whose packet is next, with its length.
@@ -366,11 +369,11 @@ mod tests {
     #[test]
     fn a_packet_passes_the_queue_only_where_nothing_waits() {
         let (mut backlog, now) = backlog();
-        backlog.room()[0] = 42;
-        let next = backlog.pass(VnetHeader::NONE, 100).expect("nothing waits");
+        backlog.room()[VnetHeader::LENGTH] = 42;
+        let next = backlog.pass(100).expect("nothing waits");
         assert_eq!((next.length, next.signal, backlog.is_empty()), (100, false, true));
         assert_eq!(push(&mut backlog, 1, 100, now), 0);
-        assert!(backlog.pass(VnetHeader::NONE, 100).is_none(), "it would overtake");
+        assert!(backlog.pass(100).is_none(), "it would overtake");
         assert_eq!(backlog.buffer(next.buffer)[0], 42, "the caller's until it gives it back");
         assert_eq!(pop(&mut backlog, now).map(|(flow, _)| flow), Some(1));
     }
