@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  worker 0                                                     worker 2
-//!  TUN ─▶ buffer ─ packets, up to 128 and 1 MiB ─────────────▶ backlog
+//!  TUN ─▶ buffer ─ packets, up to 128 and 4 MiB ─────────────▶ backlog
 //!       stock ◀─── empties ─────────────────────────────────── the buffer whose place it took
 //!  socket ─ datagrams, up to 64 ──▶ …
 //!  at the end of a turn: bell, if worker 2 sleeps
@@ -27,9 +27,9 @@ use crate::tunnel::{Arrival, Buffer, Foreign, Path, SocketSlot};
 
 /// Packets that wait for one worker at most.
 const PACKETS: usize = 128;
-/// Octets of them: as much as a few turns of the reader bring. Whatever waits longer, waits in the owner's backlog, which
-/// is fair.
-const OCTETS: usize = 1 << 20;
+/// Octets of them: what the reader brings while the owner waits some milliseconds for a processor; whoever loses 64 KiB
+/// at once recovers badly. Whatever waits longer, waits in the owner's backlog, which is fair.
+const OCTETS: usize = 4 << 20;
 /// Datagrams that wait for one worker at most: as many as one receives by one call.
 const DATAGRAMS: usize = 64;
 
@@ -286,9 +286,9 @@ mod tests {
     fn superpackets_that_wait_are_bounded_by_octets() {
         let (mut first, mut second, _wakes) = exchanges();
         assert_eq!(
-            (0..50).filter(|mark| hand(&mut first, *mark, 65_000)).count(),
-            17,
-            "1 MiB and the one that fills it"
+            (0..100).filter(|mark| hand(&mut first, *mark, 65_000)).count(),
+            65,
+            "4 MiB and the one that fills it"
         );
         assert!(second.next_packet().is_some_and(|packet| packet.length == 65_000));
         assert!(hand(&mut first, 0, 65_000), "that one left room");
