@@ -113,7 +113,14 @@ enum StandIn {
 impl StandIn {
     fn at(target: &Host, to: IpAddr, kind: Kind) -> Result<Self, String> {
         let real = target.real(to).ok_or_else(|| format!("{to} is not the host's"))?;
+        let has_server = |port| target.plan.servers.iter().any(|server| server.ports().contains(&port));
         let bound = match kind {
+            Kind::Tcp(port) if has_server(port) => {
+                // iperf3 listens anew for each client: between two, its port only seems to be free. If this is more than
+                // that, the attempt tells.
+                wait_until(PATIENT, || listens(&target.namespace, port));
+                return Ok(Self::None);
+            }
             Kind::Tcp(port) if !listens(&target.namespace, port) => target
                 .namespace
                 .enter(|| TcpListener::bind((real, port)).map(|listener| Self::Tcp { _listener: listener })),
