@@ -70,7 +70,9 @@ impl Urgency {
     /// Looks at how much the calling thread has worked, now in so many rounds since it began, and puts it where it
     /// belongs.
     pub(super) fn look(&mut self, rounds: u64, now: Instant) {
-        if self.state != SchedulingState::Urgent {
+        // Who is ordinary is so until the period is over: it need not be asked what it has worked.
+        let settled = self.class == Class::Ordinary && !self.course.is_over(now);
+        if settled || self.state != SchedulingState::Urgent {
             return;
         }
         let Ok(worked) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from) else { return };
@@ -110,10 +112,15 @@ impl Course {
         Self { since: now, worked: Duration::ZERO, rounds: 0, loaded: false, calm: None }
     }
 
+    /// Whether this period is over.
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= PERIOD
+    }
+
     /// Where a worker belongs that has worked for so long and in so many rounds since it began.
     fn class(&mut self, worked: Duration, rounds: u64, now: Instant) -> Class {
-        let passed = now.saturating_duration_since(self.since);
-        if passed >= PERIOD {
+        if self.is_over(now) {
+            let passed = now.saturating_duration_since(self.since);
             let rate = |amount: u128, unit: u128| amount * unit / passed.as_nanos();
             let share = rate(worked.saturating_sub(self.worked).as_nanos(), 1000);
             self.loaded = share >= if self.loaded { IDLE } else { LOADED };
