@@ -112,7 +112,7 @@ fn rounds(options: &Options, subjects: &[Subject], interrupt: &Interrupt, record
             break;
         }
         for (taken, subject) in (1..).zip(rotation(subjects, round)) {
-            let to_come = options.rounds * subjects.len() - round * subjects.len() - taken;
+            let to_come = (options.rounds - round) * subjects.len() - taken;
             let at = format!("round {} of {}: {}", round + 1, options.rounds, subject.name());
             let mut pass = Pass::take(subject, options, interrupt);
             eprintln!("{:6.1} s  {at}: {pass}", began.elapsed().as_secs_f64());
