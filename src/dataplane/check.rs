@@ -95,24 +95,12 @@ fn once<T: Copy + Eq + Hash>(items: impl Iterator<Item = T>) -> Result<HashSet<T
 mod tests {
     use super::*;
     use crate::dataplane::{LinkPlan, SitePlan, SocketPlan};
-    use crate::tunnel::Marking;
 
     fn plan() -> Plan {
-        let link = |id: u32| LinkPlan {
-            id: LinkId(id),
-            socket: SocketId(1),
-            key: PublicKey::from_octets([u8::try_from(id).expect("small"); 32]),
-            preshared: None,
-            endpoint: None,
-            keepalive: None,
-            warm: false,
-            marking: Marking::default(),
-            mtu: None,
-        };
         Plan {
             sockets: vec![SocketPlan { id: SocketId(1), key: None, port: 0, device: None }],
             sites: vec![SitePlan { id: SiteId(5), links: vec![LinkId(1)], also_from: vec![LinkId(2)] }],
-            links: vec![link(1), link(2)],
+            links: [1, 2].map(LinkPlan::sample).into(),
             routes: vec![("10.0.0.0/8".parse().expect("a prefix"), SiteId(5))],
             mark: 0,
         }

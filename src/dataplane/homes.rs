@@ -109,32 +109,19 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::{SiteId, SitePlan, SocketId};
-    use crate::identity::PublicKey;
-    use crate::tunnel::Marking;
+    use crate::dataplane::{SiteId, SitePlan};
 
     /// A plan with these sites, each given by the numbers of its links.
     fn plan(sites: &[&[u32]]) -> Plan {
         let mut numbers: Vec<u32> = sites.iter().flat_map(|links| links.iter().copied()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let link = |id| LinkPlan {
-            id: LinkId(id),
-            socket: SocketId(1),
-            key: PublicKey::from_octets([1; 32]),
-            preshared: None,
-            endpoint: None,
-            keepalive: None,
-            warm: false,
-            marking: Marking::default(),
-            mtu: None,
-        };
         let site = |(number, links): (u32, &&[u32])| SitePlan {
             id: SiteId(number),
             links: links.iter().map(|id| LinkId(*id)).collect(),
             also_from: vec![],
         };
-        let links = numbers.into_iter().map(link).collect();
+        let links = numbers.into_iter().map(LinkPlan::sample).collect();
         Plan { sites: (0..).zip(sites).map(site).collect(), links, ..Plan::default() }
     }
 

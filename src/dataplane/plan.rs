@@ -145,6 +145,24 @@ pub struct Handed {
     pub datagrams: u64,
 }
 
+#[cfg(test)]
+impl LinkPlan {
+    /// A link on the socket 1 whose peer's key is made of its number.
+    pub(super) fn sample(id: u32) -> Self {
+        Self {
+            id: LinkId(id),
+            socket: SocketId(1),
+            key: PublicKey::from_octets([id.to_le_bytes()[0]; 32]),
+            preshared: None,
+            endpoint: None,
+            keepalive: None,
+            warm: false,
+            marking: Marking::default(),
+            mtu: None,
+        }
+    }
+}
+
 impl Snapshot {
     /// Adds what another worker says.
     pub(super) fn join(&mut self, other: Self) {

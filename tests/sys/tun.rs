@@ -170,23 +170,27 @@ fn queues(namespace: &Namespace, number: usize) -> Result<Vec<Tun>, TunError> {
     namespace.enter(|| Tun::create_queues("tp%d", number)).expect("the namespace")
 }
 
-/// Reads UDP packets over IPv4 until a moment passes without any; their ports, source first.
-fn ports(tun: &Tun) -> Vec<(u16, u16)> {
-    let (mut ports, mut room) = (Vec::new(), vec![0; ROOM]);
+/// The UDP packets over IPv4 that are read from a queue until a moment passes without any.
+fn datagrams(tun: &Tun) -> Vec<Vec<u8>> {
+    let (mut packets, mut room) = (Vec::new(), vec![0; ROOM]);
     loop {
         match tun.read(&mut room) {
-            Ok(28..) => {
-                let packet = &room[HEADER..];
-                let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-                if packet[0] == 0x45 && packet[9] == 17 {
-                    ports.push((port(20), port(22)));
+            Ok(length) => {
+                let packet = &room[HEADER..][..length];
+                if length >= 28 && packet[0] == 0x45 && packet[9] == 17 {
+                    packets.push(packet.to_vec());
                 }
             }
-            Ok(_) => {}
             Err(Errno::EAGAIN) if readable(tun, 50) => {}
-            Err(_) => return ports,
+            Err(_) => return packets,
         }
     }
+}
+
+/// The ports of what is read from a queue, source first.
+fn ports(tun: &Tun) -> Vec<(u16, u16)> {
+    let port = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    datagrams(tun).iter().map(|packet| (port(packet, 20), port(packet, 22))).collect()
 }
 
 #[test]
@@ -238,22 +242,9 @@ fn an_answer_leaves_by_the_queue_by_which_the_question_came() {
     assert_eq!(came, wanted);
 }
 
-/// What is read from a queue until a moment passes without any, by the last octet of each UDP packet over IPv4.
+/// What is read from a queue, by the last octet of each payload.
 fn marks(tun: &Tun) -> Vec<u8> {
-    let (mut marks, mut room) = (Vec::new(), vec![0; ROOM]);
-    loop {
-        match tun.read(&mut room) {
-            Ok(length @ 29..) => {
-                let packet = &room[HEADER..][..length];
-                if packet[0] == 0x45 && packet[9] == 17 {
-                    marks.push(packet[length - 1]);
-                }
-            }
-            Ok(_) => {}
-            Err(Errno::EAGAIN) if readable(tun, 50) => {}
-            Err(_) => return marks,
-        }
-    }
+    datagrams(tun).iter().filter_map(|packet| packet[28..].last().copied()).collect()
 }
 
 /// Why the data plane reads one queue: packets of one flow can wait in two at once, and nothing says which came first.
