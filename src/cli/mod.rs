@@ -15,6 +15,7 @@ mod policy;
 mod scheduling;
 mod status;
 mod tunnel;
+mod variable;
 mod workers;
 
 use clap::{Parser, Subcommand};

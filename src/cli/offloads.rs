@@ -2,11 +2,13 @@
 
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::Failure;
+use super::variable::Variable;
 use crate::dataplane::{Offloads, UnknownOffload};
 
 /// Adds to the option: wg-quick can pass a program no options.
-const VARIABLE: &str = "TURNPIKE_WITHOUT_OFFLOADS";
+const VARIABLE: Variable =
+    Variable { name: "TURNPIKE_WITHOUT_OFFLOADS", choices: "names of that list, separated by commas" };
 
 #[derive(Debug, Args)]
 pub(super) struct Switches {
@@ -28,19 +30,12 @@ impl Switches {
     /// # Errors
     /// A name in the environment that no offload has.
     pub(super) fn offloads(&self) -> Result<Offloads, Failure> {
-        let environment = std::env::var_os(VARIABLE).unwrap_or_default();
-        self.left(&environment.to_string_lossy())
+        self.left(&VARIABLE.text())
     }
 
     fn left(&self, environment: &str) -> Result<Offloads, Failure> {
         let wanted = self.without_offload.iter().copied().fold(Offloads::ALL, Offloads::and);
-        if environment.trim().is_empty() {
-            return Ok(wanted);
-        }
-        wanted.without_named(environment).map_err(|error| {
-            let remedy = format!("unset {VARIABLE}, or separate names of that list by commas");
-            Failure::new(Exit::Usage, format!("{VARIABLE}='{environment}': {error}"), remedy)
-        })
+        Ok(VARIABLE.read(environment, |names| wanted.without_named(names))?.unwrap_or(wanted))
     }
 }
 
@@ -49,6 +44,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::Exit;
     use crate::dataplane::Offload;
 
     #[derive(Parser)]
@@ -79,7 +75,7 @@ mod tests {
         assert!(error.contains("'gso'") && error.contains("udp_gso") && error.contains("'all'"), "{error}");
         let failure = given(&[]).expect("nothing").left("tso").expect_err("no such offload");
         assert_eq!(failure.exit, Exit::Usage);
-        for word in [VARIABLE, "'tso'", "tun_tso", "'all'"] {
+        for word in [VARIABLE.name, "'tso'", "tun_tso", "'all'"] {
             assert!(failure.cause.contains(word), "{}", failure.cause);
         }
         assert!(failure.remedy.contains("unset"), "{}", failure.remedy);

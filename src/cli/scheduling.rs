@@ -2,11 +2,12 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Failure};
+use super::Failure;
+use super::variable::Variable;
 use crate::dataplane::Scheduling;
 
 /// Counts where the option is not given: wg-quick can pass a program no options.
-const VARIABLE: &str = "TURNPIKE_SCHEDULING";
+const VARIABLE: Variable = Variable { name: "TURNPIKE_SCHEDULING", choices: "'urgent' or 'ordinary'" };
 
 #[derive(Debug, Args)]
 pub(super) struct Competition {
@@ -31,18 +32,13 @@ impl Competition {
     /// # Errors
     /// A word in the environment that means no class.
     pub(super) fn class(&self) -> Result<Scheduling, Failure> {
-        let environment = std::env::var_os(VARIABLE).unwrap_or_default();
-        self.or(&environment.to_string_lossy())
+        self.or(&VARIABLE.text())
     }
 
     fn or(&self, environment: &str) -> Result<Scheduling, Failure> {
-        let word = environment.trim();
         let class = match self.scheduling {
-            None if !word.is_empty() => Class::from_str(word, true).map_err(|_| {
-                let cause = format!("{VARIABLE}='{environment}' is no scheduling class");
-                Failure::new(Exit::Usage, cause, format!("unset {VARIABLE}, or set it to 'urgent' or 'ordinary'"))
-            })?,
-            given => given.unwrap_or(Class::Urgent),
+            Some(class) => class,
+            None => VARIABLE.read(environment, class_named)?.unwrap_or(Class::Urgent),
         };
         Ok(match class {
             Class::Urgent => Scheduling::Urgent,
@@ -51,9 +47,14 @@ impl Competition {
     }
 }
 
+fn class_named(name: &str) -> Result<Class, &'static str> {
+    Class::from_str(name, true).map_err(|_| "no scheduling class")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Exit;
 
     #[test]
     fn the_option_counts_before_the_environment() {

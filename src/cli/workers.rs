@@ -2,11 +2,12 @@
 
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::Failure;
+use super::variable::Variable;
 use crate::dataplane::MOST_WORKERS;
 
 /// In the option's place: wg-quick can pass a program no options.
-const VARIABLE: &str = "TURNPIKE_WORKERS";
+const VARIABLE: Variable = Variable { name: "TURNPIKE_WORKERS", choices: "a number from 0 to 8" };
 
 #[derive(Debug, Args)]
 pub(super) struct Crew {
@@ -29,18 +30,13 @@ impl Crew {
     /// # Errors
     /// What the environment says is no number of workers.
     pub(super) fn workers(&self) -> Result<u8, Failure> {
-        let environment = std::env::var_os(VARIABLE).unwrap_or_default();
-        self.chosen(&environment.to_string_lossy())
+        self.chosen(&VARIABLE.text())
     }
 
     fn chosen(&self, environment: &str) -> Result<u8, Failure> {
         match self.workers {
             Some(workers) => Ok(workers),
-            None if environment.trim().is_empty() => Ok(0),
-            None => number(environment).map_err(|error| {
-                let remedy = format!("unset {VARIABLE}, or set it to a number from 0 to {MOST_WORKERS}");
-                Failure::new(Exit::Usage, format!("{VARIABLE}: {error}"), remedy)
-            }),
+            None => Ok(VARIABLE.read(environment, number)?.unwrap_or(0)),
         }
     }
 }
@@ -50,6 +46,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::Exit;
 
     #[derive(Parser)]
     struct Program {
@@ -80,7 +77,7 @@ mod tests {
         for wrong in ["9", "many"] {
             let failure = given(&[]).expect("nothing").chosen(wrong).expect_err(wrong);
             assert_eq!(failure.exit, Exit::Usage);
-            assert!(failure.cause.contains(VARIABLE) && failure.cause.contains(&format!("'{wrong}'")));
+            assert!(failure.cause.contains(VARIABLE.name) && failure.cause.contains(&format!("'{wrong}'")));
             assert!(failure.remedy.contains("unset") && failure.remedy.contains("0 to 8"), "{}", failure.remedy);
         }
     }

@@ -8,22 +8,18 @@
 //!     └────────────────────────────┴───────────────────────┘
 //!   restless (warm, or with persistent keepalive): begins again after a random pause
 //! ```
-//!
-//! Two engines can stand side by side: the *retiring* one sends and receives by its session, but takes part in no
-//! handshake; the current one takes over with its first session. So a new preshared key or a clock that was put
-//! right costs no packet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::identity::{PresharedKey, PublicKey};
 use crate::tunnel::batch::Batch;
+use crate::tunnel::engines::Engines;
 use crate::tunnel::limits::INITIATION_SPACING;
 use crate::tunnel::peer::{Consumed, Content, Engine, Identity, Opened, Ticked};
 use crate::tunnel::queue::Queue;
-use crate::tunnel::sessions::REJECT_AFTER;
-use crate::tunnel::{Drops, LinkSlot, Marking, Mtus, Reason, SocketSlot, tos, wire};
+use crate::tunnel::{Drops, Hop, LinkSlot, Marking, Mtus, Path, Priority, Reason, SocketSlot, tos, wire};
 
 /// Authenticated keepalives on a warm link: an idle one would make a needless handshake after 15 s.
 const WARM: Duration = Duration::from_secs(10);
@@ -37,41 +33,6 @@ const ATTEMPT: Duration = Duration::from_secs(88);
 const APART: Duration = Duration::from_secs(600);
 /// The longest pause before a restless link begins again: spreads what was cut off together.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// How a datagram reached us, and so how to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// The peer's address and port.
-    pub to: SocketAddr,
-    /// Our own address that it used; `None` leaves the choice to the routing table.
-    pub source: Option<IpAddr>,
-}
-
-/// How urgent a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Users' packets.
-    Data,
-    /// Handshakes, keepalives, probes: they wait in front, and are dropped last.
-    Control,
-}
-
-/// A datagram's way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// The link whose source address is to be forgotten if the datagram fails; `None` for cookies.
-    pub link: Option<LinkSlot>,
-    /// The socket.
-    pub socket: SocketSlot,
-    /// Where to, and from which of our addresses.
-    pub path: Path,
-    /// The outer header's type of service or traffic class: DSCP and ECN.
-    pub tos: u8,
-    /// How urgent.
-    pub priority: Priority,
-    /// Whether it may leave in one piece with its neighbours of equal hop and length (`UDP_SEGMENT`).
-    pub train: bool,
-}
 
 /// What one turn of a worker works with.
 pub struct Turn<'a> {
@@ -141,9 +102,7 @@ pub struct LinkStats {
 pub struct Link {
     slot: LinkSlot,
     config: LinkConfig,
-    engine: Engine,
-    /// Apart, since it is rarely there and an engine has 11 KiB.
-    retiring: Option<Box<(Engine, Instant)>>,
+    engines: Engines,
     path: Option<Path>,
     queue: Queue,
     stats: LinkStats,
@@ -162,8 +121,6 @@ pub struct Link {
     apart: Option<Instant>,
     /// A keepalive is owed at once.
     owed: bool,
-    /// Ids of engines that are gone, until the table of ids forgets them.
-    released: Vec<u32>,
     random: u64,
 }
 
@@ -173,8 +130,7 @@ impl Link {
         let engine = Engine::new(&config.identity, &config.key, config.preshared.as_ref(), id);
         Self {
             slot,
-            engine,
-            retiring: None,
+            engines: Engines::new(engine),
             path: None,
             queue: Queue::default(),
             stats: LinkStats::default(),
@@ -186,7 +142,6 @@ impl Link {
             pause: None,
             apart: None,
             owed: config.manner.keepalive.is_some(),
-            released: Vec::new(),
             random,
             config,
         }
@@ -214,23 +169,22 @@ impl Link {
 
     /// The ids of engines that are gone since this was last asked.
     pub fn released(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.released)
+        self.engines.released()
     }
 
     /// The share of packets lost towards us, 0 to 1.
     pub fn estimated_loss(&self) -> f32 {
-        let retiring = self.retiring.as_deref().map(|(engine, _)| engine).filter(|_| !self.engine.has_session());
-        retiring.unwrap_or(&self.engine).estimated_loss()
+        self.engines.experienced().estimated_loss()
     }
 
     /// The round trip of the last handshake that we began.
     pub fn handshake_rtt(&self) -> Option<Duration> {
-        self.engine.handshake_rtt()
+        self.engines.current().handshake_rtt()
     }
 
     /// Whether a packet could be sent now: there is a session younger than 180 s, and an address.
     pub fn is_alive(&self, now: Instant) -> bool {
-        self.path.is_some() && self.carrier(now).is_some()
+        self.path.is_some() && self.engines.carrier(now).is_some()
     }
 
     /// Puts the peer at an address that was configured.
@@ -275,7 +229,7 @@ impl Link {
 
     #[cfg(test)]
     pub(crate) fn break_engine(&mut self) {
-        self.engine.broken = true;
+        self.engines.current_mut().broken = true;
     }
 
     /// The preshared key.
@@ -287,14 +241,7 @@ impl Link {
     pub fn renew(&mut self, preshared: Option<PresharedKey>, id: u32, turn: &mut Turn<'_>) {
         self.config.preshared = preshared;
         let fresh = self.fresh(id);
-        let old = std::mem::replace(&mut self.engine, fresh);
-        // One that has a session is worth more than one that has none.
-        if old.is_alive(turn.now) || self.retiring.is_none() {
-            self.retire();
-            self.retiring = Some(Box::new((old, turn.now + REJECT_AFTER)));
-        } else {
-            self.released.push(old.id());
-        }
+        self.engines.succeed(fresh, turn.now);
         self.pause = None;
         if self.attempt.take().is_some() {
             self.initiate(turn);
@@ -303,11 +250,9 @@ impl Link {
 
     /// Begins anew with another key pair of ours, and at once if the peer was or should be in touch.
     pub fn rekey(&mut self, identity: Arc<Identity>, turn: &mut Turn<'_>) {
-        let in_touch = self.carrier(turn.now).is_some() || self.is_restless() || !self.queue.is_empty();
+        let in_touch = self.engines.carrier(turn.now).is_some() || self.is_restless() || !self.queue.is_empty();
         self.config.identity = identity;
-        self.retire();
-        self.engine = self.fresh(self.engine.id());
-        self.attempt = None;
+        self.restart();
         self.pause = None;
         if in_touch && self.path.is_some() {
             self.initiate(turn);
@@ -329,15 +274,15 @@ impl Link {
         if self.path.is_none() {
             return Err(Reason::NoEndpoint);
         }
-        if self.carrier(turn.now).is_some() {
+        if self.engines.carrier(turn.now).is_some() {
             self.drain(turn);
         }
-        if self.carrier(turn.now).is_some() && self.queue.is_empty() {
+        if self.engines.carrier(turn.now).is_some() && self.queue.is_empty() {
             return self.seal(room, length, priority, turn);
         }
         let packet = room.get(..length).ok_or(Reason::Oversized)?;
         turn.drops.add(Reason::QueueFull, self.queue.push(packet, priority, turn.storable));
-        if self.carrier(turn.now).is_none() {
+        if self.engines.carrier(turn.now).is_none() {
             self.initiate(turn);
         }
         Ok(())
@@ -370,7 +315,8 @@ impl Link {
             }
         }
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
-        let consumed = self.engine.consume(via.to.ip(), message, out, turn.now).map_err(|reason| self.heal(reason))?;
+        let consumed = self.engines.current_mut().consume(via.to.ip(), message, out, turn.now);
+        let consumed = consumed.map_err(|reason| self.heal(reason))?;
         self.received(message.len(), turn.now);
         match consumed {
             Consumed::CookieKept => {}
@@ -414,7 +360,7 @@ impl Link {
 
     /// Whether it is to be ticked: it has a session, is in a handshake, wants one, or will forget its last one's secrets.
     pub fn is_awake(&self) -> bool {
-        self.engine.is_stirred() || self.retiring.is_some() || self.attempt.is_some() || self.wants_session()
+        self.engines.is_awake() || self.attempt.is_some() || self.wants_session()
     }
 
     /// Octets of packets that wait.
@@ -431,7 +377,7 @@ impl Link {
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         self.tick_engine(turn);
         self.tick_retiring(turn);
-        if self.carrier(turn.now).is_some() {
+        if self.engines.carrier(turn.now).is_some() {
             self.keep_alive(turn);
             self.drain(turn);
         } else if self.wants_session() && self.attempt.is_none() && self.pause.is_none_or(|at| at <= turn.now) {
@@ -442,24 +388,7 @@ impl Link {
     /// Ends the link: what waited is counted. Returns its ids.
     pub fn end(mut self, drops: &mut Drops) -> Vec<u32> {
         drops.add(Reason::QueueExpired, self.queue.clear());
-        self.retire();
-        self.released.push(self.engine.id());
-        self.released
-    }
-
-    /// The engine by which packets go out: the current one, or until its first session the retiring one.
-    fn carrier(&self, now: Instant) -> Option<&Engine> {
-        if self.engine.is_alive(now) {
-            return Some(&self.engine);
-        }
-        self.retiring.as_deref().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
-    }
-
-    fn carrier_mut(&mut self, now: Instant) -> Option<&mut Engine> {
-        if self.engine.is_alive(now) {
-            return Some(&mut self.engine);
-        }
-        self.retiring.as_deref_mut().map(|(engine, _)| engine).filter(|engine| engine.is_alive(now))
+        self.engines.end()
     }
 
     fn wants_session(&self) -> bool {
@@ -478,15 +407,15 @@ impl Link {
     /// Makes the link anew if an engine has panicked.
     fn heal(&mut self, reason: Reason) -> Reason {
         if reason == Reason::Panicked {
-            self.retire();
-            self.engine = self.fresh(self.engine.id());
-            self.attempt = None;
+            self.restart();
         }
         reason
     }
 
-    fn retire(&mut self) {
-        self.released.extend(self.retiring.take().map(|retired| retired.0.id()));
+    fn restart(&mut self) {
+        let fresh = self.fresh(self.engines.current().id());
+        self.engines.restart(fresh);
+        self.attempt = None;
     }
 
     fn open_by_engine(&mut self, datagram: &[u8], via: Path, into: &mut [u8], now: Instant) -> Result<Opened, Reason> {
@@ -497,10 +426,7 @@ impl Link {
                 return Err(Reason::MalformedDatagram);
             }
         };
-        if receiver == self.engine.id() {
-            return self.engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason));
-        }
-        let (engine, _) = self.retiring.as_deref_mut().ok_or(Reason::UnknownReceiver)?;
+        let engine = self.engines.by_id(receiver).ok_or(Reason::UnknownReceiver)?;
         engine.open(source, datagram, into, now).map_err(|reason| self.heal(reason))
     }
 
@@ -566,19 +492,11 @@ impl Link {
 
     /// The retiring engine keeps its session going, but leaves handshakes to the current one.
     fn tick_retiring(&mut self, turn: &mut Turn<'_>) {
-        let Some((engine, until)) = self.retiring.as_deref_mut() else { return };
         let Some(out) = turn.out.room() else { return };
-        let ticked = engine.tick(out, turn.now);
-        let over = *until <= turn.now || !engine.is_alive(turn.now) || ticked == Err(Reason::Panicked);
-        if let Ok(Ticked::Send(length)) = ticked {
-            if length == wire::INITIATION {
-                self.initiate(turn);
-            } else {
-                self.commit(length, turn);
-            }
-        }
-        if over {
-            self.retire();
+        match self.engines.tick_retiring(out, turn.now) {
+            Some(wire::INITIATION) => self.initiate(turn),
+            Some(length) => self.commit(length, turn),
+            None => {}
         }
     }
 
@@ -593,7 +511,7 @@ impl Link {
         self.owed = false;
         let old = |engine: &Engine| engine.session_age(turn.now).is_some_and(|age| age >= REKEY_AFTER);
         let due = |engine: &Engine| engine.is_initiator() && old(engine);
-        if self.carrier(turn.now).is_some_and(due) {
+        if self.engines.carrier(turn.now).is_some_and(due) {
             // boringtun renews a session for data alone.
             self.initiate(turn);
         }
@@ -603,7 +521,7 @@ impl Link {
 
     fn drain(&mut self, turn: &mut Turn<'_>) {
         while turn.out.has_room()
-            && self.carrier(turn.now).is_some()
+            && self.engines.carrier(turn.now).is_some()
             && let Some((mut packet, length, priority)) = self.queue.pop()
         {
             let sent = self.seal(&mut packet, length, priority, turn);
@@ -614,7 +532,7 @@ impl Link {
     fn seal(&mut self, room: &mut [u8], length: usize, priority: Priority, turn: &mut Turn<'_>) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
         let manner = self.config.manner;
-        let engine = self.carrier_mut(turn.now).ok_or(Reason::NoSession)?;
+        let engine = self.engines.carrier_mut(turn.now).ok_or(Reason::NoSession)?;
         let packet = room.get(..length).ok_or(Reason::Oversized)?;
         let tos = manner.marking.data(tos::of(packet));
         let mtu = shorter(turn.mtus.of_packet(packet), manner.mtu);
@@ -630,7 +548,7 @@ impl Link {
         work: impl FnOnce(&mut Engine, &mut [u8]) -> Result<Option<usize>, Reason>,
     ) -> Result<(), Reason> {
         let out = turn.out.room().ok_or(Reason::SendBlocked)?;
-        if let Some(length) = work(&mut self.engine, out)? {
+        if let Some(length) = work(self.engines.current_mut(), out)? {
             self.initiations += u64::from(length == wire::INITIATION);
             self.commit(length, turn);
         }

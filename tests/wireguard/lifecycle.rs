@@ -66,7 +66,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         fails(&tunnel(&["env", "WG_TUN_FD=x"], "wg0"), 64, "WG_TUN_FD");
         fails(&tunnel(&["env", "WG_UAPI_FD=99"], "wg0"), 69, "WG_UAPI_FD");
         fails(&tunnel(&["env", "TURNPIKE_WITHOUT_OFFLOADS=udp_gro,tso"], "wg0"), 64, "'tso'");
-        fails(&tunnel(&["env", "TURNPIKE_WORKERS=9"], "wg0"), 64, "TURNPIKE_WORKERS: '9'");
+        fails(&tunnel(&["env", "TURNPIKE_WORKERS=9"], "wg0"), 64, "TURNPIKE_WORKERS='9'");
         let (exit, stderr) = bench.outcome(&at, &[TURNPIKE, "tunnel", "--workers", "none", "wg0"]);
         assert!(exit == Some(64) && stderr.contains("'none'") && stderr.contains("1 to 8"), "{stderr}");
         let (exit, stderr) = bench.outcome(&at, &[TURNPIKE, "tunnel", "--without-offload", "tso", "wg0"]);
