@@ -297,3 +297,51 @@ fn same_flow(first: &Segment<'_>, next: &Segment<'_>) -> bool {
         matches!(known, (Some(first), Some(next)) if first[8..] == next[8..])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::segment::coalesce::sight::{Sight, read};
+
+    fn segment(packet: &[u8]) -> Segment<'_> {
+        let Sight::Segment(segment) = read(packet, true, true) else { panic!("of a flow") };
+        segment
+    }
+
+    #[test]
+    fn flows_are_told_apart_even_if_their_keys_are_equal() {
+        let mut v4 = [0; 60];
+        (v4[0], v4[3], v4[9], v4[32]) = (0x45, 60, 6, 0x50);
+        let mut v6 = [0; 80];
+        (v6[0], v6[5], v6[6], v6[52]) = (0x60, 40, 6, 0x50);
+        for (packet, flow, protocol) in [(&v4[..], 12..24, 9), (&v6[..], 8..44, 6)] {
+            assert!(same_flow(&segment(packet), &segment(packet)));
+            for at in flow {
+                let mut other = packet.to_vec();
+                other[at] = 1;
+                assert!(!same_flow(&segment(packet), &segment(&other)), "octet {at}");
+            }
+            let mut other = packet.to_vec();
+            other[protocol] = 17;
+            assert!(!same_flow(&segment(packet), &segment(&other)), "protocol");
+        }
+        assert!(!same_flow(&segment(&v4), &segment(&v6)));
+    }
+
+    #[test]
+    fn a_group_is_not_found_by_its_key_alone() {
+        let mut packet = [0; 60];
+        (packet[0], packet[3], packet[9], packet[32]) = (0x45, 60, 6, 0x50);
+        let (mut one, mut other) = (packet, packet);
+        // The key sees the destination and the ports joined by "exclusive or".
+        (one[16], other[20]) = (9, 9);
+        assert_eq!(segment(&one).key, segment(&other).key);
+        let mut table = Table::new();
+        assert!(table.insert(Open::new(segment(&one), 0)).is_none());
+        assert!(table.find(&segment(&one)).is_some());
+        assert!(table.find(&segment(&other)).is_none());
+        assert!(table.insert(Open::new(segment(&other), 1)).is_none());
+        assert_eq!(table.find(&segment(&one)).map(|(_, open)| open.record), Some(0));
+        assert_eq!(table.find(&segment(&other)).map(|(_, open)| open.record), Some(1));
+    }
+}

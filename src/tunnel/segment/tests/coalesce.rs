@@ -153,6 +153,26 @@ fn a_tcp_packet_that_differs_is_not_joined() {
 }
 
 #[test]
+fn no_flag_is_joined_but_ack() {
+    let groups_of = |edit: fn(&mut TcpHeader)| {
+        let mut packets = stream(true, true, 1, 3);
+        packets.iter_mut().for_each(|packet| edit(packet.tcp()));
+        groups(&octets(&packets))
+    };
+    assert_eq!(groups_of(|_| {}), [[0, 1, 2]]);
+    let edits: [fn(&mut TcpHeader); 5] = [
+        |header| header.ece = true,
+        |header| header.cwr = true,
+        |header| header.ns = true,
+        |header| header.urg = true,
+        |header| header.psh = true,
+    ];
+    for edit in edits {
+        assert_eq!(groups_of(edit), [[0], [1], [2]]);
+    }
+}
+
+#[test]
 fn options_must_be_equal() {
     let groups_of = |options: [[u8; 4]; 4]| {
         let mut packets = stream(true, true, 1, 4);
@@ -196,6 +216,32 @@ fn a_corrupt_packet_travels_alone_and_unchanged() {
     assert_eq!(with_third_octets(true, true, |octets| octets[10] ^= 4), [vec![0, 1], vec![2], vec![3]], "IPv4");
     let no_checksum = |octets: &mut Vec<u8>| octets[26..28].fill(0);
     assert_eq!(with_third_octets(true, false, no_checksum), [vec![0, 1], vec![2], vec![3]], "UDP without");
+}
+
+/// A checksum field after a word under it became less by one.
+fn make_up_for_one(octets: &mut [u8], checksum: usize) {
+    let former = Sum::of(&octets[checksum..checksum + 2]);
+    octets[checksum..checksum + 2].copy_from_slice(&(former + Sum::word(1)).fold().to_be_bytes());
+}
+
+#[test]
+fn octets_behind_the_stated_end_do_not_become_payload() {
+    // All checksums are right over what is there: only the stated lengths are one too short.
+    for tcp in [true, false] {
+        let v4 = |octets: &mut Vec<u8>| {
+            octets[3] -= 1;
+            make_up_for_one(octets, 10);
+        };
+        assert_eq!(with_third_octets(true, tcp, v4), [vec![0, 1], vec![2], vec![3]]);
+        assert_eq!(with_third_octets(false, tcp, |octets| octets[5] -= 1), [vec![0, 1], vec![2], vec![3]]);
+    }
+    for (v4, header) in [(true, 20), (false, 40)] {
+        let udp = |octets: &mut Vec<u8>| {
+            octets[header + 5] -= 1;
+            make_up_for_one(octets, header + 6);
+        };
+        assert_eq!(with_third_octets(v4, false, udp), [vec![0, 1], vec![2], vec![3]]);
+    }
 }
 
 #[test]
@@ -269,6 +315,8 @@ fn what_may_be_of_any_flow_closes_all_and_what_is_of_none_does_not() {
         packet.octets()
     };
     assert_eq!(around(other(|packet| packet.ipv4().more_fragments = true)), [vec![0, 1], vec![2], vec![3, 4]]);
+    let later = |packet: &mut Packet| packet.ipv4().fragment_offset = 1.try_into().expect("13 bits");
+    assert_eq!(around(other(later)), [vec![0, 1], vec![2], vec![3, 4]]);
     let mut hop_by_hop = stream(false, false, 2, 1).remove(0);
     extend(&mut hop_by_hop, 1, 0);
     assert_eq!(around(hop_by_hop.octets()), [vec![0, 1], vec![2], vec![3, 4]]);

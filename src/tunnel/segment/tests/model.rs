@@ -213,7 +213,7 @@ prop_compose! {
         }
         if tcp {
             let header = packet.tcp();
-            header.sequence_number = sequence;
+            (header.sequence_number, header.urgent_pointer) = (sequence, identification);
             (header.fin, header.psh, header.cwr, header.ece) =
                 (flags & 2 != 0, flags & 4 != 0, flags & 8 != 0, flags & 16 != 0);
             let options: Vec<u8> = tcp_options.iter().flat_map(|octet| [1, 1, 1, octet & 1]).collect();
