@@ -101,9 +101,15 @@ fuzz_target!(|input: (u8, &[u8])| {
             bench.out.clear();
             let (header, moment) = (VnetHeader::from_octets(*header), bench.moment);
             let departure = bench.shard.depart(&header, (&mut room, packet.len()), moment, &mut bench.out);
-            if let Ok(mut departure) = departure {
-                while bench.shard.forward(&mut departure, &mut room, moment, &mut bench.out) {
-                    bench.out.clear();
+            match departure {
+                Ok(mut departure) => {
+                    while bench.shard.forward(&mut departure, &mut room, moment, &mut bench.out) {
+                        bench.out.clear();
+                    }
+                }
+                Err(refused) => {
+                    bench.packets.clear();
+                    bench.shard.tell(refused, packet, moment, &mut bench.packets);
                 }
             }
         }
