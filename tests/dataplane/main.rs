@@ -9,4 +9,5 @@ mod mtu;
 mod offload;
 mod outside;
 mod standing;
+mod upheaval;
 mod workers;
