@@ -162,6 +162,12 @@ impl Link {
         self.path
     }
 
+    /// Counts datagrams of this link that the operating system took.
+    pub fn count_sent(&mut self, datagrams: usize, octets: usize) {
+        self.stats.sent_packets += u64::try_from(datagrams).unwrap_or(0);
+        self.stats.sent_bytes += u64::try_from(octets).unwrap_or(0);
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> LinkStats {
         self.stats
@@ -567,8 +573,6 @@ impl Link {
         let train = self.takes_trains(turn.now);
         let hop = Hop { link: Some(self.slot), socket: self.config.socket, path, tos, priority, train };
         turn.out.commit(length, hop);
-        self.stats.sent_packets += 1;
-        self.stats.sent_bytes += u64::try_from(length).unwrap_or(0);
         self.sent = turn.now;
         self.traversed = turn.now;
     }

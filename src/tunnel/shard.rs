@@ -199,6 +199,13 @@ impl Shard {
         self.rouse(slot);
     }
 
+    /// Counts datagrams of a link that the operating system took.
+    pub fn count_sent(&mut self, slot: LinkSlot, datagrams: usize, octets: usize) {
+        if let Some(link) = self.link_mut(slot) {
+            link.count_sent(datagrams, octets);
+        }
+    }
+
     /// Forgets which of our addresses a link's peer used.
     pub fn forget_source(&mut self, slot: LinkSlot) {
         if let Some(link) = self.link_mut(slot) {

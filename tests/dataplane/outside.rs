@@ -193,6 +193,26 @@ fn counters_are_exact_beside_an_independent_count() {
     }
 }
 
+#[test]
+fn what_the_kernel_refuses_is_not_counted_as_sent() {
+    if skip("what_the_kernel_refuses_is_not_counted_as_sent") {
+        return;
+    }
+    let pair = Pair::new(OUTER[0].0, OUTER[0].1);
+    assert!(pair.left.reaches(INNER[0]));
+    let counts = || {
+        let link = pair.left.link();
+        (link.sent_packets, link.sent_bytes)
+    };
+    let before = counts();
+    assert!(pair.left.ping_once(INNER[0], 56));
+    assert_eq!(counts(), (before.0 + 1, before.1 + 128), "canary: 84 octets, padded to 96, and 32 around them");
+    pair.left.namespace.ip("route add unreachable 192.0.2.2").expect("a route");
+    assert!(!pair.left.ping_once(INNER[0], 56));
+    assert_eq!(counts(), (before.0 + 1, before.1 + 128));
+    assert!(pair.left.drops("send_failed") > 0);
+}
+
 /// Outside, nothing above 1,360 octets passes, nor do fragments, and nobody says so.
 fn narrow(mtu: Option<u16>) -> Pair {
     let mut pair = Pair::apart(endpoint(OUTER[0].0), endpoint(OUTER[0].1));

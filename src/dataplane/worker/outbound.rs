@@ -16,7 +16,7 @@ use crate::dataplane::End;
 use crate::dataplane::offload::Offload;
 use crate::dataplane::sockets::listen;
 use crate::sys::udp::{BATCH, Outgoing, SEGMENTS, SendError};
-use crate::tunnel::{Batch, Hop, Moment, Next, Reason, tos};
+use crate::tunnel::{Batch, Hop, LinkSlot, Moment, Next, Reason, tos};
 
 /// Packets from the TUN device per turn, so that the network gets its turn too.
 const PACKETS: usize = 64;
@@ -141,9 +141,9 @@ impl Worker {
         let Some((first, _)) = self.out.entry(self.sent) else { return Ok(0) };
         let Some(socket) = self.sockets.get(first.socket) else { return Err(SendError::Failed(Errno::ENOTSOCK)) };
         let trains_from = self.trains_from();
-        let mut counts = [0; BATCH];
+        let mut runs = [Run::default(); BATCH];
         let mut at = self.sent;
-        let trains = counts.iter_mut().map_while(|taken| {
+        let trains = runs.iter_mut().map_while(|run| {
             let (hop, octets) = self.out.entry(at).filter(|(hop, _)| hop.socket == first.socket)?;
             let Train { count, grows } = Train::new(&self.out, at, trains_from);
             if more && grows && at + count == self.out.len() {
@@ -151,12 +151,20 @@ impl Worker {
             }
             let segment = (count > 1).then_some(octets.len()).and_then(|length| u16::try_from(length).ok());
             let octets = self.out.run(at, count).unwrap_or(octets);
-            *taken = count;
+            *run = Run { link: hop.link, datagrams: count, octets: octets.len() };
             at += count;
             Some(Outgoing { octets, segment, to: hop.path.to, source: hop.path.source, tos: hop.tos })
         });
         let sent = socket.send(&mut self.sender, trains)?;
-        Ok(counts[..sent].iter().sum())
+        Ok(runs[..sent].iter().map(|run| self.count_sent(*run)).sum())
+    }
+
+    /// Counts what the kernel took; how many datagrams that were.
+    fn count_sent(&mut self, Run { link, datagrams, octets }: Run) -> usize {
+        if let Some(link) = link {
+            self.shard.count_sent(link, datagrams, octets);
+        }
+        datagrams
     }
 
     /// A train was refused: it goes on in pieces, and if that helps, so do the next ones of its path.
@@ -188,7 +196,12 @@ impl Worker {
         let Some((hop, octets)) = self.out.entry(self.sent) else { return false };
         let source = hop.path.source.filter(|_| from_source);
         let one = Outgoing { octets, segment: None, to: hop.path.to, source, tos: hop.tos };
-        self.sockets.get(hop.socket).is_some_and(|socket| socket.send(&mut self.sender, [one]).is_ok())
+        let run = Run { link: hop.link, datagrams: 1, octets: octets.len() };
+        let went = self.sockets.get(hop.socket).is_some_and(|socket| socket.send(&mut self.sender, [one]).is_ok());
+        if went {
+            self.count_sent(run);
+        }
+        went
     }
 
     /// A socket takes no more: wait for it, and read no packets meanwhile, so that the kernel's queue drops them.
@@ -241,6 +254,14 @@ impl Worker {
             self.end = Some(End::Failed(format!("epoll_ctl: {errno}")));
         }
     }
+}
+
+/// What leaves as one, to be counted.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    link: Option<LinkSlot>,
+    datagrams: usize,
+    octets: usize,
 }
 
 /// Datagrams that leave as one.
