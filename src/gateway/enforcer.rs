@@ -17,7 +17,6 @@ const REMEMBERED: usize = 32;
 /// The one who loads our table.
 pub struct Enforcer {
     nft: Nft,
-    tunnel: String,
     loaded: Option<Arc<Ruleset>>,
     expected: Option<Fingerprint>,
     totals: Totals,
@@ -46,15 +45,8 @@ pub fn compile(bundle: &Bundle, policy: &Policy, tunnel: &str, mtu: u32) -> Resu
 
 impl Enforcer {
     /// Nothing is loaded yet.
-    pub fn new(tunnel: &str) -> Self {
-        Self {
-            nft: Nft::new(),
-            tunnel: tunnel.to_owned(),
-            loaded: None,
-            expected: None,
-            totals: Totals::default(),
-            own: VecDeque::new(),
-        }
+    pub fn new() -> Self {
+        Self { nft: Nft::new(), loaded: None, expected: None, totals: Totals::default(), own: VecDeque::new() }
     }
 
     /// Brings the kernel to `ruleset`: by a difference of elements where ours is loaded, else in full.
@@ -69,7 +61,7 @@ impl Enforcer {
                 // What the elements to be deleted counted is lost with them: read it first, if the table is there.
                 drop(self.count().await);
                 let new = Arc::clone(&ruleset);
-                let batch = blocking(move || Ok(ruleset::diff(&old, &new))).await?;
+                let batch = blocking(move || Ok(ruleset::diff(&old, &new).then(new.alive()))).await?;
                 match self.apply(batch).await {
                     Ok(()) => self.settle(ruleset).await,
                     // Somebody changed the table under it.
@@ -105,12 +97,15 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Lets the tunnel live for another [`ruleset::ALIVE_SECONDS`].
+    /// Lets what is loaded live for another [`ruleset::ALIVE_SECONDS`].
     ///
     /// # Errors
     /// [`GatewayError::Nft`], above all when the table is gone.
     pub async fn renew(&mut self) -> Result<(), GatewayError> {
-        self.apply(ruleset::alive(&self.tunnel)).await
+        match &self.loaded {
+            Some(ruleset) => self.apply(ruleset.alive()).await,
+            None => Ok(()),
+        }
     }
 
     /// Which tables of ours are in the kernel, also of a former process.

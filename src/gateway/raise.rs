@@ -120,7 +120,7 @@ pub async fn raise(
     let mut planner = Planner::marking(settings.marking);
     let target = Target::of(chosen.bundle, &settings, &keys, &mut planner)?;
     preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
-    let enforcer = Enforcer::new(&settings.device);
+    let enforcer = Enforcer::new();
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
     let applied = Timestamp::now();
     let mut gateway = Gateway {

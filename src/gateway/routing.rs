@@ -4,6 +4,7 @@
 //!  rule 2000   fwmark GATE/GATE            lookup 200      200: overlay prefixes → the tunnel
 //!                                                          but `throw` what stands here: main knows its segment
 //!  rule 2001   iif TUNNEL, mark not GATE   unreachable     else a connected route would win where overlay = real
+//!              iif SEGMENT, mark not GATE  unreachable     else a connected route would lead to another segment
 //!  rule 2002   iif lo to MANAGEMENT        lookup 200      our own packets have no mark when they are routed
 //!  main        unreachable OVERLAY                         whatever lost its mark, or never had one
 //!              REAL via the core switch                    where a department stands behind one
@@ -21,14 +22,17 @@ use crate::sys::netlink::MAIN_TABLE;
 /// The table of overlay routes.
 pub const TABLE: u32 = 200;
 
-/// The priority of the rule that leads there; the next one closes the way from the tunnel without a mark.
+/// The priority of the rule that leads there; the next ones close the ways from tunnel and segments without a mark.
 pub const PRIORITY: u32 = 2000;
 
 /// The desired state for `policy`, with the tunnel's device `tunnel`, in the families that the kernel has.
 pub fn desired(policy: &Policy, tunnel: &str, families: &[Family]) -> State {
     let mut state = State::default();
     for &family in families {
-        state.rules.extend(rules(family, tunnel));
+        state.rules.insert(marked(family));
+        state.rules.insert(closed(family, tunnel));
+        let segments = local(policy).map(|(_, segment)| segment_device(segment));
+        state.rules.extend(segments.map(|device| closed(family, &device)));
     }
     state.rules.insert(Rule {
         family: policy.management.family(),
@@ -73,25 +77,28 @@ fn leads_away(next: &NextHop, policy: &Policy) -> bool {
     }
 }
 
-fn rules(family: Family, tunnel: &str) -> [Rule; 2] {
-    [
-        Rule {
-            family,
-            priority: PRIORITY,
-            input: None,
-            destination: None,
-            mark: Some(Mark { value: GATE, mask: GATE }),
-            verdict: RuleVerdict::Table(TABLE),
-        },
-        Rule {
-            family,
-            priority: PRIORITY + 1,
-            input: Some(tunnel.to_owned()),
-            destination: None,
-            mark: Some(Mark { value: 0, mask: GATE }),
-            verdict: RuleVerdict::Unreachable,
-        },
-    ]
+/// What has the mark may find the overlay.
+fn marked(family: Family) -> Rule {
+    Rule {
+        family,
+        priority: PRIORITY,
+        input: None,
+        destination: None,
+        mark: Some(Mark { value: GATE, mask: GATE }),
+        verdict: RuleVerdict::Table(TABLE),
+    }
+}
+
+/// What comes by `device` without the mark goes nowhere.
+fn closed(family: Family, device: &str) -> Rule {
+    Rule {
+        family,
+        priority: PRIORITY + 1,
+        input: Some(device.to_owned()),
+        destination: None,
+        mark: Some(Mark { value: 0, mask: GATE }),
+        verdict: RuleVerdict::Unreachable,
+    }
 }
 
 fn add_segment(state: &mut State, segment: &Segment) {
@@ -150,9 +157,11 @@ mod tests {
             rules,
             [
                 "2000: fwmark 0x80000000/0x80000000 lookup 200",
+                "2001: iif eth1 fwmark 0x0/0x80000000 unreachable",
                 "2001: iif tp0 fwmark 0x0/0x80000000 unreachable",
                 "2002: iif lo to 100.127.0.0/16 lookup 200",
                 "2000: fwmark 0x80000000/0x80000000 lookup 200 (IPv6)",
+                "2001: iif eth1 fwmark 0x0/0x80000000 unreachable (IPv6)",
                 "2001: iif tp0 fwmark 0x0/0x80000000 unreachable (IPv6)",
             ]
         );

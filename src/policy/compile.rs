@@ -3,7 +3,7 @@
 //! ```text
 //!  agreements in force ─▶ grants        (consumer, service)
 //!                          │
-//!                          ├─ all of them at a hub, at an edge those that begin or end there
+//!                          ├─ those that begin or end there, and at a hub all that pass tunnels
 //!                          ▼
 //!                 department × host × match ─▶ minus guardrails ─▶ settled ─▶ rules
 //! ```
@@ -76,11 +76,11 @@ struct Grant<'a> {
 }
 
 impl Grant<'_> {
+    /// Whether its flows pass a gateway. One within a gateway passes no other.
     fn concerns(&self, gateway: &Gateway<'_>) -> bool {
-        match gateway.role {
-            Role::Relay => true,
-            Role::Edge => self.consumer.at == *gateway.name || self.provider.at == *gateway.name,
-        }
+        let local = self.consumer.at == self.provider.at;
+        let relayed = gateway.role == Role::Relay && !local;
+        relayed || self.consumer.at == *gateway.name || self.provider.at == *gateway.name
     }
 
     fn rules(&self, denials: &[Denial]) -> Vec<Rule> {

@@ -122,15 +122,16 @@ fn openings(model: &Model) -> Vec<Opening> {
     all
 }
 
-/// The gateways that a flow's packets pass: where its source stands, the hub, where its destination stands.
+/// The gateways that a flow's packets pass: where its source stands, the hub, where its destination stands; the one
+/// alone where both stand.
 fn path<'a>(model: &Model, opening: Opening, policies: &'a BTreeMap<crate::identity::Name, Policy>) -> Vec<&'a Policy> {
     let at = |address: IpAddr| {
         let stands = |d: &&model::Department| d.mappings.iter().any(|mapping| mapping.overlay.contains(address));
         model.departments.iter().find(stands).map(|department| department.at.clone())
     };
-    let mut gateways = vec![name("hub-a")];
-    gateways.extend(at(opening.from));
-    gateways.extend(at(opening.to));
+    let (from, to) = (at(opening.from), at(opening.to));
+    let relay = (from != to || from.is_none()).then(|| name("hub-a"));
+    let gateways: Vec<_> = relay.into_iter().chain(from).chain(to).collect();
     gateways.iter().map(|gateway| &policies[gateway]).collect()
 }
 

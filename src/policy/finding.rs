@@ -121,8 +121,6 @@ codes! {
     Ended = "ended",
     /// Something that this version cannot enforce.
     Unsupported = "unsupported",
-    /// Two departments at one gateway.
-    SegmentToSegment = "segment-to-segment",
     /// Something without effect.
     Useless = "useless",
 }

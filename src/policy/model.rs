@@ -230,10 +230,9 @@ pub struct Agreement {
     pub id: Id,
     /// The service.
     pub service: Qualified,
-    /// The consuming departments whose flows pass when it is in force, sorted.
+    /// The consuming departments whose flows pass when it is in force, those that bear one of its tags among them. Sorted.
     pub from: Vec<Qualified>,
-    /// The consuming departments for which it compiles to nothing, since they stand at the provider's own gateway
-    /// or on a VLAN. Sorted.
+    /// The consuming departments for which it compiles to nothing, since they stand on a VLAN. Sorted.
     pub apart: Vec<Qualified>,
     /// The councils whose consent it takes, sorted.
     pub councils: Vec<Name>,
@@ -261,7 +260,7 @@ impl Agreement {
     pub fn lasting_void(&self) -> impl Iterator<Item = &Void> {
         self.void.iter().filter(|void| match void {
             Void::NotYet(_) | Void::Ended(_) => false,
-            Void::ConsentMissing(_) | Void::Unsupported(_) | Void::SegmentToSegment(_) => true,
+            Void::ConsentMissing(_) | Void::Unsupported(_) => true,
         })
     }
 }
@@ -281,10 +280,6 @@ pub enum Void {
     /// It asks for something that this version cannot enforce, such as `identity = "card"`.
     #[error("this version cannot enforce {0}")]
     Unsupported(String),
-    /// Every consumer stands at the provider's own gateway or on a VLAN, of which the first is named: that does not
-    /// pass yet.
-    #[error("'{0}' and any other consumer stand at the service's own gateway or on a VLAN")]
-    SegmentToSegment(Qualified),
 }
 
 /// A link's number: one uplink of an edge to one hub.

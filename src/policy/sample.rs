@@ -122,16 +122,12 @@ fn service(department: &Department) -> Service {
 }
 
 pub(crate) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement {
-    // As `resolve` has it: what stands at the provider's own gateway is set apart.
-    let home = |text: &str| if text.starts_with("leeds/") { "leeds" } else { text }.to_owned();
-    let provider = service.replace("/s", "/");
-    let (apart, from): (Vec<&str>, Vec<&str>) = from.iter().partition(|consumer| home(consumer) == home(&provider));
     Agreement {
         number,
         id: format!("A-{number}").parse().expect("an id"),
         service: qualified(service),
-        from: from.into_iter().map(qualified).collect(),
-        apart: apart.into_iter().map(qualified).collect(),
+        from: from.iter().map(|consumer| qualified(consumer)).collect(),
+        apart: Vec::new(),
         councils: Vec::new(),
         class: name("routine"),
         not_before: None,

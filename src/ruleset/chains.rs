@@ -4,8 +4,9 @@
 //!  hook         priority
 //!  prerouting     -300  c_raw      sources at segments; foreign devices carry no overlay; alive; at relays: notrack
 //!  prerouting     -150  c_in       from the tunnel: POLICY                              (after conntrack at -200)
-//!  prerouting     -100  c_dnat     from the tunnel: mapping overlay → real
-//!  forward           0  c_forward  segment ↔ tunnel, and at relays tunnel ↔ tunnel; TCP segment size
+//!  prerouting     -100  c_dnat     from tunnel and segments: mapping overlay → real
+//!  forward           0  c_forward  segment ↔ tunnel, and at relays tunnel ↔ tunnel; TCP segment size;
+//!                                  segment ↔ segment: POLICY
 //!  postrouting     100  c_snat     to the tunnel: mapping real → overlay
 //!  postrouting     110  c_out      to the tunnel: POLICY; elsewhere: no overlay
 //!  input, output     0  c_input, c_output   only what concerns the tunnel or a segment
@@ -18,6 +19,7 @@ use nftables::expr::{Expression, FibFlag, FibResult};
 use nftables::types::{NfChainType, NfHook};
 
 use super::elements::{FAMILIES, per};
+use super::judge::Ground;
 use super::statement::{
     Netmap, Own, Rule, Side, Stmt, accept, address, any_of, clamp, concat, count, drop, fib, field, goto, icmp, iif,
     is, limit, lookup, mark, marked, negotiates_tcp, notrack, number, of, oif, outside, prefix, set_mark, state, text,
@@ -54,6 +56,7 @@ pub(super) fn add(table: &mut Table, place: &Place) {
     table.base("c_in", filter, NfHook::Prerouting, POLICY_IN, vec![vec![place.comes_by_tunnel(), goto("c_in_tunnel")]]);
     table.chain("c_in_tunnel", place.in_tunnel());
     table.base("c_dnat", nat, NfHook::Prerouting, DESTINATION_NAT, place.mapping(Side::Destination));
+    table.chain("c_local", local());
     table.base("c_forward", filter, NfHook::Forward, FILTER, place.forward());
     table.base("c_snat", nat, NfHook::Postrouting, SOURCE_NAT, place.mapping(Side::Source));
     table.base("c_out", filter, NfHook::Postrouting, POLICY_OUT, place.out());
@@ -145,10 +148,10 @@ impl Place<'_> {
 
     /// The mapping of one family per rule; none where real and overlay prefixes are equal.
     fn mapping(&self, side: Side) -> Vec<Rule> {
-        FAMILIES.iter().filter_map(|&family| self.mapping_of(family, side)).collect()
+        FAMILIES.iter().flat_map(|&family| self.mapping_of(family, side)).collect()
     }
 
-    fn mapping_of(&self, family: Family, side: Side) -> Option<Rule> {
+    fn mapping_of(&self, family: Family, side: Side) -> Vec<Rule> {
         let segments = self.policy.departments.iter().filter_map(|department| department.segment.as_ref());
         let mut pairs: Vec<(Prefix, Prefix)> = segments
             .flat_map(|segment| &segment.mappings)
@@ -160,13 +163,15 @@ impl Place<'_> {
             .collect();
         pairs.sort_unstable();
         if pairs.is_empty() {
-            return None;
+            return Vec::new();
         }
         let netmap = Netmap::new(family, side, &pairs);
-        Some(match side {
-            Side::Source => vec![self.leaves_by_tunnel(), Stmt::Own(Own::Snat(netmap))],
-            Side::Destination => vec![self.comes_by_tunnel(), Stmt::Own(Own::Dnat(netmap))],
-        })
+        match side {
+            Side::Source => vec![vec![self.leaves_by_tunnel(), Stmt::Own(Own::Snat(netmap))]],
+            Side::Destination => [self.comes_by_tunnel(), within(iif(), "s_segment")]
+                .map(|comes| vec![comes, Stmt::Own(Own::Dnat(netmap.clone()))])
+                .into(),
+        }
     }
 
     fn forward(&self) -> Vec<Rule> {
@@ -191,7 +196,8 @@ impl Place<'_> {
         }
         inward.push(accept());
         rules.push(inward);
-        rules.push(vec![within(iif(), "s_segment"), self.leaves_by_tunnel(), gate, accept()]);
+        rules.push(vec![within(iif(), "s_segment"), self.leaves_by_tunnel(), gate.clone(), accept()]);
+        rules.push(vec![within(iif(), "s_segment"), within(oif(), "s_segment"), gate, goto("c_local")]);
         let ends =
             [self.comes_by_tunnel(), self.leaves_by_tunnel(), within(iif(), "s_segment"), within(oif(), "s_segment")];
         rules.extend(ends.map(|end| refuse_if([end], Reason::NotForwarded)));
@@ -260,6 +266,11 @@ impl Place<'_> {
         rules.push(refuse(Reason::Output).to_vec());
         rules
     }
+}
+
+/// Between segments. A source that does not belong where it came from has no gate mark and never gets here.
+fn local() -> Vec<Rule> {
+    vec![refuse_if([outside(iif(), "s_alive")], Reason::NotAlive), vec![goto(Ground::Local.chain("policy"))]]
 }
 
 fn echo_request(family: Family) -> Stmt {

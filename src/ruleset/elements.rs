@@ -1,7 +1,7 @@
 //! The table's sets and maps, filled from the policy: all that an everyday change touches.
 //!
 //! ```text
-//!  s_alive        device                                   the tunnel, for 30 s at a time
+//!  s_alive        device                                   the tunnel and segments, for 30 s at a time
 //!  s_segment      device                                   segments
 //!  s_port         device . department                      who stands on which segment
 //!  m_real4/6      prefix → department                      sources at segments, as the legacy hosts know them
@@ -9,7 +9,8 @@
 //!  s_own4/6       prefix                                   overlays that stand here, and our management address
 //!  s_address4/6   address                                  ours: on segments, and for management
 //!  s_allotted4/6  prefix                                   what no WAN may carry
-//!  m_port4/6      department . destination . protocol . port → agreement
+//!  m_port4/6      department . destination . protocol . port → agreement      destinations are overlay addresses, but
+//!                                                          real ones where both ends stand here
 //!  m_range4/6     the same with a range of ports, 5,000 at most
 //!  m_icmp4/6      department . destination . type → agreement       m_echo4/6: the same for the answers' type
 //!  m_protocol4/6  department . destination . protocol → agreement
@@ -22,10 +23,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::local::Local;
 use super::table::{Field, Key, Shape, Table, Value, address_type};
 use super::{ALIVE_SECONDS, CompileError, Devices, RANGE_LIMIT, marks, segment_device};
 use crate::bundle::{Department, Match, Policy, Role, Rule, Segment};
 use crate::net::{Family, Prefix, Protocol};
+
+/// The set that closes what a gateway that died left open.
+pub(super) const ALIVE: &str = "s_alive";
 
 pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -35,9 +40,9 @@ pub(super) fn per(family: Family, name: &str) -> String {
 }
 
 /// Declares and fills every set.
-pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices) -> Result<(), CompileError> {
+pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local: &Local) -> Result<(), CompileError> {
     declare(table, policy.role);
-    table.insert("s_alive", vec![Field::Device(devices.tunnel.clone())], Value::For(ALIVE_SECONDS));
+    table.insert(ALIVE, vec![Field::Device(devices.tunnel.clone())], Value::For(ALIVE_SECONDS));
     add_address(table, policy.address);
     add_prefix(table, "s_own", Prefix::host(policy.address), Value::Member)?;
     for &prefix in &policy.allotted {
@@ -50,6 +55,10 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices) -> Res
         table.insert("s_agreement", vec![Field::Mark(agreement.number)], Value::Member);
     }
     for rule in &policy.rules {
+        if let Some(destination) = local.destination(rule) {
+            add_rule(table, &Rule { destination, ..*rule })?;
+            continue;
+        }
         add_rule(table, rule)?;
         if policy.role == Role::Relay {
             let key = vec![Field::Mark(department(rule.department)?), Field::Address(rule.destination)];
@@ -60,7 +69,7 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices) -> Res
 }
 
 fn declare(table: &mut Table, role: Role) {
-    table.declare("s_alive", Shape::set(&["ifname"]).expiring());
+    table.declare(ALIVE, Shape::set(&["ifname"]).expiring());
     table.declare("s_segment", Shape::set(&["ifname"]));
     table.declare("s_port", Shape::set(&["ifname", "mark"]));
     table.declare("s_agreement", Shape::set(&["mark"]));
@@ -141,6 +150,7 @@ fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError
 
 fn add_segment(table: &mut Table, mark: u32, segment: &Segment) -> Result<(), CompileError> {
     let device = Field::Device(segment_device(segment));
+    table.insert(ALIVE, vec![device.clone()], Value::For(ALIVE_SECONDS));
     table.insert("s_segment", vec![device.clone()], Value::Member);
     table.insert("s_port", vec![device, Field::Mark(mark)], Value::Member);
     for gateway in &segment.gateway {

@@ -12,6 +12,7 @@
 use nftables::expr::MetaKey;
 
 use super::elements::{FAMILIES, answer};
+use super::judge::Ground;
 use super::statement::{
     Expr, Rule, Side, Stmt, address, any_of, back, count, field, goto, icmp, is, meta, number, port, prefix, range,
 };
@@ -22,15 +23,17 @@ use crate::net::{Family, Prefix, Protocol};
 
 const COUNTER: &str = "g_";
 
-/// Adds the chains.
-pub(super) fn add(table: &mut Table, guardrails: &[Guardrail]) {
+/// Adds the chains of one ground.
+pub(super) fn add(table: &mut Table, ground: Ground, guardrails: &[Guardrail]) {
     table.counters.extend(guardrails.iter().map(|guardrail| counter(&guardrail.id)));
     for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
-        let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto("c_guarded")];
+        let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto(ground.chain("guarded"))];
         let guard = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &hit(guardrail)));
-        table.chain(format!("c_guard_{name}"), guard.collect());
+        table.chain(ground.chain(&format!("guard_{name}")), guard.collect());
+        let then = vec![goto(ground.chain(name))];
         let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
-        table.chain(format!("c_try_{name}"), skip.chain([vec![goto(format!("c_{name}"))]]).collect());
+        let name = format!("try_{name}");
+        table.chain(ground.chain(&name), skip.chain([then]).collect());
     }
 }
 

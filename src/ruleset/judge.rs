@@ -18,6 +18,9 @@
 //! to 500), one entry of connection tracking serves both directions, and it may be the other's that was revoked.
 //! A relay cannot tell an unsolicited UDP answer from a granted one; both edges can.
 //!
+//! What goes from one segment to another of the same gateway is judged in `forward` by the same chains once more, `c_local…`,
+//! in real addresses: see `local`.
+//!
 //! Relays do not know a packet's direction, and the answer to a client that happens to use a guarded port must
 //! pass: there a guardrail only keeps the packet from being looked up in the direction in which it denies it.
 
@@ -33,11 +36,40 @@ use super::{Reason, marks};
 use crate::bundle::Role;
 use crate::net::{Family, Protocol};
 
+/// Where packets are judged, and so by which addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// On the tunnel's side, where both are overlay.
+    Tunnel,
+    /// Between two segments of this gateway, where both are real.
+    Local,
+}
+
+impl Ground {
+    pub(super) const ALL: [Self; 2] = [Self::Tunnel, Self::Local];
+
+    /// The name of a chain there.
+    pub(super) fn chain(self, name: &str) -> String {
+        match self {
+            Self::Tunnel => format!("c_{name}"),
+            Self::Local => format!("c_local_{name}"),
+        }
+    }
+
+    /// The map from addresses to departments.
+    fn departments(self, family: Family) -> String {
+        match self {
+            Self::Tunnel => per(family, "m_department"),
+            Self::Local => per(family, "m_real"),
+        }
+    }
+}
+
 /// Adds the chains of the policy.
 pub(super) fn add(table: &mut Table, role: Role) {
-    table.chain("c_policy", policy());
-    table.chain("c_original", tracked("c_guard_go", "c_go", "c_try_back"));
-    table.chain("c_reply", tracked("c_guard_back", "c_back", "c_try_go"));
+    for ground in Ground::ALL {
+        add_tracked(table, ground);
+    }
     if role == Role::Relay {
         table.chain("c_transit", transit());
         table.chain("c_transit_denied", transit_denied());
@@ -45,14 +77,21 @@ pub(super) fn add(table: &mut Table, role: Role) {
             table.chain(per(family, "c_transit_error"), transit_error(family));
         }
     }
-    for (name, client) in [("c_go", Side::Source), ("c_back", Side::Destination)] {
-        table.chain(name, families(name));
+}
+
+fn add_tracked(table: &mut Table, ground: Ground) {
+    table.chain(ground.chain("policy"), policy(ground));
+    table.chain(ground.chain("original"), tracked(ground, "guard_go", "go", "try_back"));
+    table.chain(ground.chain("reply"), tracked(ground, "guard_back", "back", "try_go"));
+    for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
+        let name = ground.chain(name);
+        table.chain(&name, families(&name));
         for family in FAMILIES {
-            table.chain(per(family, name), lookups(family, client));
+            table.chain(per(family, &name), lookups(ground, family, client));
         }
     }
-    table.chain("c_denied", counted("s_denied", Reason::UnknownSource));
-    table.chain("c_guarded", counted("s_guarded", Reason::Guarded));
+    table.chain(ground.chain("denied"), counted(ground, "s_denied", Reason::UnknownSource));
+    table.chain(ground.chain("guarded"), counted(ground, "s_guarded", Reason::Guarded));
 }
 
 /// One rule per family: an ICMP error that belongs to a flow that is tracked.
@@ -78,24 +117,25 @@ fn pass() -> [Stmt; 2] {
     [set_mark(number(marks::GATE)), accept()]
 }
 
-fn policy() -> Vec<Rule> {
+fn policy(ground: Ground) -> Vec<Rule> {
     let [gate, accept] = pass();
     let mut rules = errors([within(ct("mark"), "s_agreement"), gate, accept]);
     rules.push(vec![state("related"), count(Reason::Invalid.counter()), drop()]);
-    rules.push(vec![is(ct("direction"), text("original")), goto("c_original")]);
-    rules.push(vec![state("established"), goto("c_reply")]);
+    rules.push(vec![is(ct("direction"), text("original")), goto(ground.chain("original"))]);
+    rules.push(vec![state("established"), goto(ground.chain("reply"))]);
     rules.push(vec![count(Reason::Invalid.counter()), drop()]);
     rules
 }
 
-fn tracked(guard: &'static str, first: &'static str, second: &'static str) -> Vec<Rule> {
+fn tracked(ground: Ground, guard: &str, first: &str, second: &str) -> Vec<Rule> {
+    let to = |name: &str| jump(ground.chain(name));
     let not_tcp = is_not(meta(MetaKey::L4proto), protocol(Protocol::TCP));
     vec![
-        vec![jump(guard)],
-        vec![jump(first)],
-        vec![continues_tcp(), jump(second)],
-        vec![not_tcp, state("established"), jump(second)],
-        vec![goto("c_denied")],
+        vec![to(guard)],
+        vec![to(first)],
+        vec![continues_tcp(), to(second)],
+        vec![not_tcp, state("established"), to(second)],
+        vec![goto(ground.chain("denied"))],
     ]
 }
 
@@ -118,7 +158,7 @@ fn transit_denied() -> Vec<Rule> {
 fn transit_error(family: Family) -> Vec<Rule> {
     let mut rules = Vec::new();
     for client in [Side::Source, Side::Destination] {
-        rules.extend(department_of(family, client));
+        rules.extend(department_of(Ground::Tunnel, family, client));
         let pair = within(concat([mark(), address(family, client.other())]), &per(family, "s_peer"));
         rules.push([pair].into_iter().chain(pass()).collect());
     }
@@ -131,20 +171,20 @@ fn families(chain: &str) -> Vec<Rule> {
 
 /// Marks the packet with the department that has the address. First resets the mark, which a lookup that finds
 /// nothing leaves as it was.
-fn department_of(family: Family, side: Side) -> [Rule; 2] {
-    let found = lookup(address(family, side), &per(family, "m_department"));
+fn department_of(ground: Ground, family: Family, side: Side) -> [Rule; 2] {
+    let found = lookup(address(family, side), &ground.departments(family));
     [vec![set_mark(number(0u8))], vec![set_mark(found)]]
 }
 
 /// Accepts what an agreement allows, the department at the `client`'s side being the one that opened the flow.
-fn lookups(family: Family, client: Side) -> Vec<Rule> {
+fn lookups(ground: Ground, family: Family, client: Side) -> Vec<Rule> {
     let server = client.other();
     let ports = || is(meta(MetaKey::L4proto), any_of([Protocol::TCP, Protocol::UDP, Protocol::SCTP].map(protocol)));
     let key = |fields: Vec<Expr>| concat([mark(), address(family, server)].into_iter().chain(fields));
     let flow = || key(vec![meta(MetaKey::L4proto), port(server)]);
     let kinds = if client == Side::Source { "m_icmp" } else { "m_echo" };
     let kind = field(icmp(family), "type");
-    let mut rules: Vec<Rule> = department_of(family, client).into();
+    let mut rules: Vec<Rule> = department_of(ground, family, client).into();
     rules.push(allow(vec![ports()], flow(), &per(family, "m_port")));
     rules.push(allow(vec![ports()], flow(), &per(family, "m_range")));
     rules.push(allow(Vec::new(), key(vec![kind]), &per(family, kinds)));
@@ -164,10 +204,10 @@ fn allow(mut rule: Vec<Stmt>, key: Expr, map: &str) -> Rule {
 }
 
 /// Reason, counted by the source's department.
-fn counted(set: &str, unknown: Reason) -> Vec<Rule> {
+fn counted(ground: Ground, set: &str, unknown: Reason) -> Vec<Rule> {
     let mut rules = vec![vec![set_mark(number(0u8))]];
     for family in FAMILIES {
-        let [_, found] = department_of(family, Side::Source);
+        let [_, found] = department_of(ground, family, Side::Source);
         rules.push(found);
     }
     rules.push(vec![within(mark(), set), drop()]);

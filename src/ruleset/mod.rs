@@ -19,7 +19,7 @@
 //! let old = Ruleset::compile(old_policy, &devices)?;
 //! nft.load(&old)?;                               // start and drift; in the same instant the early table goes
 //! let ours = nft.listing()?.fingerprint();       // after every transaction of our own
-//! nft.apply(&ruleset::alive(&devices.tunnel))?;  // every 10 s or so
+//! nft.apply(&old.alive())?;                      // every 10 s or so
 //! let new = Ruleset::compile(new_policy, &devices)?;
 //! nft.apply(&ruleset::diff(&old, &new))?;        // a new bundle: elements alone, as a rule
 //! let drifted = nft.listing()?.fingerprint() != ours; // when nft.watch() tells of another's change
@@ -34,7 +34,7 @@
 //! | what | who | why |
 //! |---|---|---|
 //! | `ip rule` 2000 (any number below that of `main`): `fwmark 0x80000000/0x80000000 lookup 200` | gateway | packets with the gate mark find the overlay |
-//! | `ip rule` 2001: `iif TUNNEL fwmark 0/0x80000000 unreachable` | gateway | packets from the tunnel without it find nothing, even where overlay equals real |
+//! | `ip rule` 2001: `iif TUNNEL fwmark 0/0x80000000 unreachable`, and the same of each segment | gateway | packets without it find nothing: neither from the tunnel where overlay equals real, nor from one segment to another |
 //! | `ip rule` 2002: `iif lo to MANAGEMENT lookup 200` | gateway | our own packets to management addresses have no mark when routed |
 //! | table 200: overlay prefixes of other sites, and the management prefix → TUNNEL | gateway | not those that stand here: they are found in `main` |
 //! | table main: `unreachable` for the overlay | gateway | a flushed table closes |
@@ -55,8 +55,8 @@
 //!
 //! # What a packet must carry
 //!
-//! Every path through the tunnel asks for the tunnel's name in `s_alive`, where it stays for 30 s: a gateway that
-//! died closes by itself. Names that people gave never reach a rule, except those of devices, which are held to
+//! Every path through the tunnel asks for the tunnel's name in `s_alive`, where it stays for 30 s, and every path between
+//! segments for the first one's: a gateway that died closes by itself. Names that people gave never reach a rule, except those of devices, which are held to
 //! letters, digits, `.`, `_` and `-`, since nft reads `*` and `@` in them as something else.
 
 mod batch;
@@ -64,6 +64,7 @@ mod chains;
 mod elements;
 mod guardrails;
 mod judge;
+mod local;
 pub mod marks;
 mod observe;
 mod statement;
@@ -78,6 +79,8 @@ use crate::net::Prefix;
 pub use batch::Batch;
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
 
+use judge::Ground;
+use local::Local;
 use table::{Base, Chain, Table};
 
 /// The family of our tables: both IPv4 and IPv6.
@@ -245,9 +248,11 @@ impl Ruleset {
     pub fn compile(policy: &Policy, devices: &Devices) -> Result<Self, CompileError> {
         check_devices(policy, devices)?;
         let mut table = Table { name: TABLE, ..Table::default() };
-        elements::fill(&mut table, policy, devices)?;
+        let local = Local::new(policy);
+        elements::fill(&mut table, policy, devices, &local)?;
         chains::add(&mut table, &chains::Place { policy, devices });
-        guardrails::add(&mut table, &policy.guardrails);
+        guardrails::add(&mut table, Ground::Tunnel, &policy.guardrails);
+        guardrails::add(&mut table, Ground::Local, &local.guardrails(&policy.guardrails));
         let shape = shape(&table);
         table.chain(shape.clone(), Vec::new());
         Ok(Self { table, shape })
@@ -263,6 +268,25 @@ impl Ruleset {
     /// nothing is lost. The counters of elements begin anew. Removes the early drop table.
     pub fn refill(&self) -> Batch {
         without_early(batch::refill(&self.table))
+    }
+
+    /// Keeps the tunnel and the ways between segments open for another 30 s.
+    pub fn alive(&self) -> Batch {
+        self.alive_for(ALIVE_SECONDS)
+    }
+
+    /// Keeps them open for so many seconds, 1 or more.
+    pub fn alive_for(&self, seconds: u32) -> Batch {
+        let mut table = Table { name: TABLE, ..Table::default() };
+        if let Some(set) = self.table.sets.get(elements::ALIVE) {
+            table.declare(elements::ALIVE, set.shape.clone());
+            for device in set.elements.keys() {
+                table.insert(elements::ALIVE, device.clone(), table::Value::For(seconds));
+            }
+        }
+        // Adding an element that is there does not renew it before Linux 6.12, and deleting one that just expired
+        // fails. Flushing does neither.
+        batch::refill_set(&table, elements::ALIVE)
     }
 
     /// The name of an empty chain that stands for all sets' types and all chains' names and hooks: a table that has
@@ -284,24 +308,9 @@ impl Ruleset {
 
 /// Turns one loaded ruleset into another, in one transaction. Deletes and adds elements, and refills chains that
 /// changed; never deletes the table unless its shape changed (another role, another version). Empty if they are equal.
-/// Does not renew the alive element.
+/// Does not renew the alive elements, nor adds those of new segments: [`Ruleset::alive`] does.
 pub fn diff(old: &Ruleset, new: &Ruleset) -> Batch {
     batch::diff(&old.table, &new.table)
-}
-
-/// Keeps the tunnel open for another 30 s.
-pub fn alive(tunnel: &str) -> Batch {
-    alive_for(tunnel, ALIVE_SECONDS)
-}
-
-/// Keeps the tunnel open for so many seconds, 1 or more.
-pub fn alive_for(tunnel: &str, seconds: u32) -> Batch {
-    let mut table = Table { name: TABLE, ..Table::default() };
-    table.declare("s_alive", table::Shape::set(&["ifname"]).expiring());
-    table.insert("s_alive", vec![table::Field::Device(tunnel.to_owned())], table::Value::For(seconds));
-    // Adding an element that is there does not renew it before Linux 6.12, and deleting one that just expired
-    // fails. Flushing does neither.
-    batch::refill_set(&table, "s_alive")
 }
 
 /// Takes our table away, whether or not it is there: for a start that failed. Routes stay closed without it.

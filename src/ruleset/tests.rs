@@ -127,7 +127,7 @@ fn whoever_loads_removes_the_early_table_first() {
 
 #[test]
 fn a_batch_survives_a_round_trip() {
-    for batch in [compiled(&edge()).load_all(), early_drop(), alive("tp0")] {
+    for batch in [compiled(&edge()).load_all(), early_drop(), compiled(&edge()).alive()] {
         let json = batch.to_json().expect("JSON");
         assert_eq!(serde_json::from_str::<Batch>(&json).expect("it reads back"), batch);
     }

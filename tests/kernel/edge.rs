@@ -183,14 +183,14 @@ fn a_tunnel_whose_gateway_died_closes_by_itself_and_opens_when_it_is_back() {
     let [(real, overlay), _] = out();
     let there = tcp(real, (40_000, 443), SYN, b"");
     let back = tcp(overlay.back(), (443, 40_000), SYN | ACK, b"");
-    router.nft.apply(&ruleset::alive_for(TUNNEL, 1)).expect("alive");
+    router.nft.apply(&compile(&leeds()).alive_for(1)).expect("alive");
     router.passes(A, TUNNEL, &there);
     router.passes(TUNNEL, A, &back);
     wait_until(Duration::from_millis(1200), || false);
     router.blocks(A, TUNNEL, &there);
     router.blocks(TUNNEL, A, &back);
     assert_eq!(packets(&router.counters(), &Instrument::Dropped(Reason::NotAlive)), 2);
-    router.nft.apply(&ruleset::alive(TUNNEL)).expect("alive");
+    router.nft.apply(&compile(&leeds()).alive()).expect("alive");
     router.passes(A, TUNNEL, &there);
     router.passes(TUNNEL, A, &back);
 }
@@ -381,7 +381,7 @@ fn changes_in_place_lose_nothing_and_leak_nothing_under_traffic() {
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
             router.nft.apply(&ruleset::diff(&old, &new)).expect("a diff");
-            router.nft.apply(&ruleset::alive(TUNNEL)).expect("alive");
+            router.nft.apply(&compile(&leeds()).alive()).expect("alive");
             router.nft.apply(&ruleset::diff(&new, &old)).expect("a diff");
             router.nft.load(&old).expect("a load in place");
             changes += 4;

@@ -137,7 +137,7 @@ fn changes_are_heard_of_with_who_made_them_and_a_foreign_one_changes_the_fingerp
     let Some(Change::Generation { name, by, .. }) = changes.last() else { panic!("{changes:?}") };
     assert_eq!((name.as_str(), *by != 0), ("nft", true));
     let ours = nft.listing().expect("a listing").fingerprint();
-    nft.apply(&ruleset::alive("tp0")).expect("alive");
+    nft.apply(&loaded.alive()).expect("alive");
     assert_eq!(watch.wait(Duration::from_secs(5)).expect("changes").len(), 1);
     assert_eq!(nft.listing().expect("a listing").fingerprint(), ours);
     assert_eq!(watch.wait(Duration::from_millis(50)).expect("changes"), []);
@@ -188,5 +188,5 @@ fn fifty_thousand_rules_load_and_change_within_seconds() {
     timed("list", &|| drop(listing.replace(Some(nft.listing().expect("a listing")))));
     let listing = listing.take().expect("a listing");
     assert_eq!(listing.counters().len(), 250 + 8 + 10);
-    timed("alive", &|| assert!(nft.apply(&ruleset::alive("tp0")).is_ok()));
+    timed("alive", &|| assert!(nft.apply(&first.alive()).is_ok()));
 }

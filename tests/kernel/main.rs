@@ -4,6 +4,7 @@ mod differential;
 mod edge;
 mod hub;
 mod load;
+mod local;
 mod packet;
 mod place;
 mod router;

@@ -140,6 +140,12 @@ fn routes(policy: &Policy) -> String {
              ip {family} rule add pref 110 iif {TUNNEL} fwmark 0/0x80000000 unreachable\n"
         );
     }
+    for segment in policy.departments.iter().filter_map(|department| department.segment.as_ref()) {
+        for family in ["-4", "-6"] {
+            let device = &segment.device;
+            script += &format!("ip {family} rule add pref 110 iif {device} fwmark 0/0x80000000 unreachable\n");
+        }
+    }
     script += &format!("ip rule add pref 120 iif lo to {} lookup 200\n", policy.management);
     script += &format!("ip route add {} dev {TUNNEL} table 200 src {}\n", policy.management, policy.address);
     for prefix in OVERLAY {

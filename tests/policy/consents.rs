@@ -129,19 +129,17 @@ fn what_lacks_consent_is_named_and_the_definition_holds() {
 fn what_cannot_be_enforced_yet_is_named_and_compiles_to_nothing() {
     let resolved = resolved(&base());
     let void = void_at(&base(), "A-9", time(crate::definition::NOW));
-    for what in ["identity = \"card\"", "roles", "from = \"tag:finance\""] {
+    for what in ["identity = \"card\"", "roles"] {
         assert!(void.contains(&Void::Unsupported(what.to_owned())), "{what} in {void:?}");
     }
     let warned = |text: &str| resolved.warnings.iter().any(|warning| warning.message.contains(text));
-    for what in
-        ["identity", "roles", "hours", "tag:finance", "VLAN 120", "[[sla]]", "'metered'", "[[management-allow]]"]
-    {
+    for what in ["identity", "roles", "hours", "VLAN 120", "[[sla]]", "'metered'", "[[management-allow]]"] {
         assert!(warned(what), "{what}");
     }
 }
 
 #[test]
-fn of_two_consumers_the_one_beside_the_service_gets_nothing() {
+fn neighbours_at_one_edge_may_have_an_agreement() {
     let mut small = Small::new();
     for council in 0..2 {
         small.council(council);
@@ -153,9 +151,45 @@ fn of_two_consumers_the_one_beside_the_service_gets_nothing() {
     small.agreement(2, "c0/s0", &["c0/d1".to_owned()]);
     small.sign();
     let model = resolved(&allotted(small.files)).model;
-    let names = |list: &[turnpike::identity::Qualified]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(names(&model.agreements[0].from), ["c1/d0"]);
-    assert_eq!(names(&model.agreements[0].apart), ["c0/d1"]);
-    assert!(model.agreements[0].in_force());
-    assert_eq!(model.agreements[1].void, [Void::SegmentToSegment("c0/d1".parse().expect("a name"))]);
+    assert_eq!(names(&model.agreements[0].from), ["c0/d1", "c1/d0"]);
+    assert!(model.agreements.iter().all(turnpike::policy::model::Agreement::in_force));
+    assert_eq!(model.agreements[1].councils, ["c0".parse().expect("a name")], "the council's own consent alone");
+    let policies = policy::compile(&model);
+    let told = |gateway: &str| {
+        let policy = &policies[&gateway.parse().expect("a name")];
+        policy.agreements.iter().map(|agreement| agreement.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!([told("e0"), told("hub"), told("e1")], [vec!["A-1", "A-2"], vec!["A-1"], vec!["A-1"]]);
+}
+
+#[test]
+fn a_tag_stands_for_every_department_that_bears_it_and_takes_each_councils_consent() {
+    let mut small = Small::new();
+    for council in 0..3 {
+        small.council(council);
+        small.department(council, 0, 24);
+        small.department(council, 1, 24);
+    }
+    let tagged =
+        |small: &mut Small, council: usize| small.append(&format!("councils/c{council}.toml"), "tags = [\"x\"]\n");
+    tagged(&mut small, 1);
+    small.service(0, 0, 1, "\"any\"");
+    small.agreement(1, "c0/s0", &["tag:x".to_owned(), "c2/d0".to_owned()]);
+    small.sign();
+    let agreement = |files: Files| resolved(&allotted(files)).model.agreements.remove(0);
+    let before = agreement(small.files.clone());
+    assert_eq!((names(&before.from), before.void), (vec!["c1/d1".to_owned(), "c2/d0".to_owned()], vec![]));
+    assert!(policy::terms(&small.files).expect("it holds")[&before.id].json().contains("[\"c2/d0\",\"tag:x\"]"));
+    tagged(&mut small, 2);
+    let with_another_of_a_council = agreement(small.files.clone());
+    assert_eq!(names(&with_another_of_a_council.from), ["c1/d1", "c2/d0", "c2/d1"]);
+    assert_eq!(with_another_of_a_council.void, [], "both councils have consented to the tag");
+    small.council(3);
+    small.department(3, 0, 24);
+    tagged(&mut small, 3);
+    assert_eq!(agreement(small.files).void, [missing("c3")], "nobody has heard of the fourth council");
+}
+
+fn names(list: &[turnpike::identity::Qualified]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }

@@ -27,11 +27,13 @@ struct Plain {
     roles: Vec<String>,
 }
 
-/// The consumers: departments, and tags that stand for some.
+/// The consumers.
 #[derive(Default)]
 struct Consumers {
+    /// As written: departments, and tags that stand for some.
+    wording: BTreeSet<String>,
+    /// All that are meant.
     departments: BTreeSet<Qualified>,
-    tags: BTreeSet<String>,
 }
 
 impl Draft {
@@ -52,10 +54,10 @@ impl Draft {
         let Some(terms) = self.terms_of(&plain, &service, &consumers, councils.into_iter().collect()) else { return };
         let mut void = self.lacking(source, &terms, &consents, &mark);
         void.extend(self.dates(&plain, source, written));
-        void.extend(self.unsupported(&plain, &consumers, &service, source, written));
-        let (from, apart) = self.apart(&service, consumers.departments, source, written);
-        if let (true, Some(first)) = (from.is_empty(), apart.first()) {
-            void.push(Void::SegmentToSegment(first.clone()));
+        void.extend(self.unsupported(&plain, &service, source, written));
+        let (from, apart) = self.apart(consumers.departments, source, written);
+        if from.is_empty() && !apart.is_empty() {
+            void.push(Void::Unsupported("consumers that all stand on VLANs".to_owned()));
         }
         self.terms.insert(plain.id.clone(), terms.clone());
         self.agreements.push(model::Agreement {
@@ -149,12 +151,13 @@ impl Draft {
         let mut consumers = Consumers::default();
         let mut complete = true;
         for text in from.get_ref() {
-            let new = match text.get_ref().strip_prefix("tag:") {
-                Some(tag) => self.known_tag(source, text, tag).map(|()| consumers.tags.insert(text.get_ref().clone())),
-                None => self.consumer(source, text).map(|name| consumers.departments.insert(name)),
+            let meant = match text.get_ref().strip_prefix("tag:") {
+                Some(tag) => self.tagged(source, text, tag),
+                None => self.consumer(source, text).map(|name| vec![name]),
             };
-            complete &= new.is_some();
-            if new == Some(false) {
+            complete &= meant.is_some();
+            consumers.departments.extend(meant.unwrap_or_default());
+            if !consumers.wording.insert(text.get_ref().clone()) {
                 let message = format!("'{}' stands twice", text.get_ref());
                 self.report.error(source.mark(text.span()), Code::Duplicate, message);
             }
@@ -173,13 +176,16 @@ impl Draft {
         self.known_department(source, text)
     }
 
-    fn known_tag(&mut self, source: &Source, text: &Spanned<String>, tag: &str) -> Option<()> {
-        let known = tag.parse::<Name>().is_ok_and(|tag| self.names.tags.contains(&tag));
-        if !known {
+    /// The departments that have a tag.
+    fn tagged(&mut self, source: &Source, text: &Spanned<String>, tag: &str) -> Option<Vec<Qualified>> {
+        let known = tag.parse::<Name>().ok().filter(|tag| self.names.tags.contains(tag));
+        let Some(known) = known else {
             let tags = self.names.tags.iter().map(Name::as_str);
             self.report.unknown(source.mark(text.span()), "department with the tag", tag, tags);
-        }
-        known.then_some(())
+            return None;
+        };
+        let bears = |department: &&model::Department| department.tags.contains(&known);
+        Some(self.departments.iter().filter(bears).map(|department| department.name.clone()).collect())
     }
 
     fn terms_of(
@@ -189,8 +195,7 @@ impl Draft {
         consumers: &Consumers,
         councils: Vec<Name>,
     ) -> Option<Terms> {
-        let departments = consumers.departments.iter().map(ToString::to_string);
-        let from: Vec<_> = departments.chain(consumers.tags.iter().cloned()).collect();
+        let from: Vec<_> = consumers.wording.iter().cloned().collect();
         let wording = Wording {
             id: plain.id.as_str(),
             service: &plain.service,
@@ -251,7 +256,6 @@ impl Draft {
     fn unsupported(
         &mut self,
         plain: &Plain,
-        consumers: &Consumers,
         service: &model::Service,
         source: &Source,
         written: &document::Agreement,
@@ -266,9 +270,6 @@ impl Draft {
         if let (true, Some(text)) = (plain.hours != "always", &written.hours) {
             lacks.push((text.span(), format!("hours = \"{}\"", plain.hours)));
         }
-        for text in written.from.get_ref().iter().filter(|text| consumers.tags.contains(text.get_ref())) {
-            lacks.push((text.span(), format!("from = \"{}\"", text.get_ref())));
-        }
         if let Some(vlan) = self.department(&service.department).and_then(|department| department.vlan) {
             lacks.push((written.service.span(), format!("the provider's segment on VLAN {vlan}")));
         }
@@ -281,35 +282,26 @@ impl Draft {
         void
     }
 
-    /// Divides the consumers into those whose flows pass and those that stand at the provider's own gateway, or
-    /// on a VLAN, which get nothing yet.
+    /// Divides the consumers into those whose flows pass and those that stand on a VLAN, which get nothing yet.
     fn apart(
         &mut self,
-        service: &model::Service,
         departments: BTreeSet<Qualified>,
         source: &Source,
         written: &document::Agreement,
     ) -> (Vec<Qualified>, Vec<Qualified>) {
-        let provider = self.department(&service.department).map(|department| department.at.clone());
         let (mut from, mut apart) = (Vec::new(), Vec::new());
         for name in departments {
             let Some(consumer) = self.department(&name) else { continue };
-            let fault = if Some(&consumer.at) == provider.as_ref() {
-                let at = &consumer.at;
-                Some((Code::SegmentToSegment, format!("'{name}' stands at '{at}' as the service does")))
-            } else {
-                let vlan = consumer.vlan;
-                vlan.map(|vlan| {
-                    (Code::Unsupported, format!("'{name}' stands on VLAN {vlan}, which is not enforced yet"))
-                })
-            };
-            let Some((code, cause)) = fault else {
+            let Some(vlan) = consumer.vlan else {
                 from.push(name);
                 continue;
             };
             let text = written.from.get_ref().iter().find(|text| *text.get_ref() == name.to_string());
             let mark = source.mark(text.map_or(written.from.span(), Spanned::span));
-            self.report.warning(mark, code, format!("{cause}: for it the agreement compiles to nothing"));
+            let message = format!(
+                "'{name}' stands on VLAN {vlan}, which is not enforced yet: for it the agreement compiles to nothing"
+            );
+            self.report.warning(mark, Code::Unsupported, message);
             apart.push(name);
         }
         (from, apart)
