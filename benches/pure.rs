@@ -10,8 +10,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use jiff::Timestamp;
 use turnpike::cli::definition;
 use turnpike::identity::PrivateKey;
-use turnpike::net::{Prefix, Protocol};
-use turnpike::policy::{self, Aim, Evaluator, Flow};
+use turnpike::net::{Aim, Flow, Prefix, Protocol};
+use turnpike::policy::{self, Evaluator};
 use turnpike::tunnel::peer::{Consumed, Engine};
 use turnpike::tunnel::segment::checksum::{Sum, pseudo};
 use turnpike::tunnel::segment::{Coalescer, Gso, SPARE, Split, VnetHeader};

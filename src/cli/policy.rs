@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::definition::{self, Folder};
 use super::{Exit, Failure, findings, output};
+use crate::net::{Aim, Flow};
 use crate::policy::cases::{self, Case, Outcome};
 use crate::policy::model::{Model, Void};
-use crate::policy::{self, Aim, Code, Finding, Flow, Verdict};
+use crate::policy::{self, Code, Finding, Verdict};
 
 /// Arguments of `turnpike policy`.
 #[derive(Debug, Args)]

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use crate::identity::{Name, Qualified};
-use crate::net::{Family, Icmp, PortMatch, Protocol};
+use crate::net::{Aim, Family, Flow, Icmp, PortMatch, Protocol};
 use crate::policy::cases::{Case, flows};
 use crate::policy::model::{Agreement, Department, Model};
-use crate::policy::{Aim, Evaluator, Flow, Reason, Verdict};
+use crate::policy::{Evaluator, Reason, Verdict};
 
 use super::probe::Kind;
 

@@ -9,10 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 
-use super::evaluate::{Aim, Evaluator, Flow, Verdict};
+use super::evaluate::{Evaluator, Verdict};
 use super::model::{Model, Object, Origin, Service, Subject};
 use crate::identity::Qualified;
-use crate::net::{Family, PortMatch, Prefix, Protocol};
+use crate::net::{Aim, Family, Flow, PortMatch, Prefix, Protocol};
 
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq)]

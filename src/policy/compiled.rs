@@ -10,7 +10,7 @@ use super::sample::{agreement, guardrail, model, models, name, prefix, qualified
 use super::*;
 use crate::bundle::{Contents, Encoded, Guardrail, Match, Narrowing, NextHop, Policy, Role, Rule};
 use crate::identity::{PrivateKey, PublicKey};
-use crate::net::{Family, Protocol};
+use crate::net::{Aim, Family, Flow, Protocol};
 
 /// A flow's first packet: source, destination, IP protocol, and destination port or ICMP type.
 #[derive(Clone, Copy, Debug)]

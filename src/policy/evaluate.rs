@@ -15,31 +15,7 @@ use jiff::Timestamp;
 use super::model::{Guardrail, Model, Object, Subject};
 use super::resolve::standing;
 use crate::identity::{Id, Name, Qualified};
-use crate::net::{Family, PortMatch, Prefix, Protocol};
-
-/// The first packet of a flow, in overlay terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// Who opens it.
-    pub source: IpAddr,
-    /// To whom.
-    pub destination: IpAddr,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// What the protocol's own header asks for.
-    pub aim: Aim,
-}
-
-/// What the header after the IP header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Aim {
-    /// The destination port of TCP, UDP or SCTP.
-    Port(u16),
-    /// The type of an ICMP or ICMPv6 message.
-    Icmp(u8),
-    /// Nothing that policy looks at.
-    Nothing,
-}
+use crate::net::{Family, Flow, PortMatch, Prefix};
 
 /// The answer to every flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +161,7 @@ impl Evaluator {
             return Verdict::Deny(Reason::Guardrail(denial.id.clone()));
         }
         let rules = self.rules.get(&(source.number, flow.destination)).map(Vec::as_slice).unwrap_or_default();
-        if let Some(rule) = rules.iter().find(|rule| matches(rule.port, flow)) {
+        if let Some(rule) = rules.iter().find(|rule| flow.is(rule.port)) {
             return Verdict::Allow { agreement: rule.agreement };
         }
         let known = self.destinations.contains(&flow.destination);
@@ -256,28 +232,10 @@ impl Denial {
         };
         from && match &self.to {
             To::Any => true,
-            To::Port(port) => matches(*port, flow),
-            To::Hosts(hosts, ports) => {
-                hosts.contains(&flow.destination) && ports.iter().any(|port| matches(*port, flow))
-            }
+            To::Port(port) => flow.is(*port),
+            To::Hosts(hosts, ports) => hosts.contains(&flow.destination) && ports.iter().any(|port| flow.is(*port)),
             To::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(flow.destination)),
         }
-    }
-}
-
-/// Whether a flow is what an entry of a service's ports describes.
-fn matches(port: PortMatch, flow: &Flow) -> bool {
-    match port {
-        PortMatch::Any => true,
-        PortMatch::Protocol(protocol) => flow.protocol == protocol,
-        PortMatch::Ports { protocol, first, last } => match flow.aim {
-            Aim::Port(port) => flow.protocol == protocol && (first..=last).contains(&port),
-            Aim::Icmp(_) | Aim::Nothing => false,
-        },
-        PortMatch::Icmp(icmp) => match (flow.aim, icmp.in_family(Family::of(flow.destination))) {
-            (Aim::Icmp(kind), Some((protocol, asked))) => flow.protocol == protocol && kind == asked,
-            _ => false,
-        },
     }
 }
 

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use turnpike::bundle::{Match, Policy};
 use turnpike::identity::Qualified;
 use turnpike::lab::guard::skip;
-use turnpike::net::{Family, Icmp, PortMatch, Prefix, Protocol};
+use turnpike::net::{Aim, Family, Flow, Icmp, PortMatch, Prefix, Protocol};
 use turnpike::policy::model::{self, Model};
-use turnpike::policy::{self, Aim, Evaluator, Flow, Reason, Verdict};
+use turnpike::policy::{self, Evaluator, Reason, Verdict};
 use turnpike::ruleset;
 
 use crate::packet::{self, ACK, Ends, SYN};

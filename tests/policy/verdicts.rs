@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use turnpike::bundle::Match;
-use turnpike::net::{Family, Protocol};
+use turnpike::net::{Aim, Family, Flow, Protocol};
 use turnpike::policy::model::{Model, Object, Subject};
-use turnpike::policy::{self, Aim, Evaluator, Flow, Reason, Verdict, cases};
+use turnpike::policy::{self, Evaluator, Reason, Verdict, cases};
 
 use crate::definition::{Small, allotted, base, replaced, resolved, time};
 
