@@ -17,6 +17,7 @@ mod admission;
 mod check;
 mod digest;
 mod envelope;
+mod judge;
 mod membership;
 mod merkle;
 mod narrowing;
@@ -33,6 +34,7 @@ mod trust;
 pub use admission::{AdmissionError, Floor, Own};
 pub use digest::{Digest, DigestError};
 pub use envelope::{Bundle, BundleError, MAX_GENERATION, MAX_OCTETS, Section, VERSION, open, open_unverified};
+pub use judge::Judgement;
 pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
 pub use policy::{

@@ -188,7 +188,7 @@ fn seen(model: &Model, outcome: &Outcome) -> String {
     };
     let what = flow_text(flow);
     match verdict {
-        Verdict::Allow { agreement } => format!("{what} allowed by {}", id_of(model, *agreement)),
+        Verdict::Allow { agreement, .. } => format!("{what} allowed by {}", id_of(model, *agreement)),
         Verdict::Deny(reason) => format!("{what} denied: {reason}"),
     }
 }
@@ -228,7 +228,7 @@ fn json<'a>(model: &Model, told: &[(&'a Case, &Outcome)]) -> Vec<Json<'a>> {
     told.iter()
         .map(|(case, outcome)| {
             let (agreement, reason) = match &outcome.witness {
-                Some((_, Verdict::Allow { agreement })) => (Some(id_of(model, *agreement)), None),
+                Some((_, Verdict::Allow { agreement, .. })) => (Some(id_of(model, *agreement)), None),
                 Some((_, Verdict::Deny(reason))) => (None, Some(reason.to_string())),
                 None => (None, None),
             };

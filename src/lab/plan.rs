@@ -175,7 +175,7 @@ impl Planner<'_> {
 
     fn by(&self, verdict: Option<Verdict>) -> By {
         match verdict {
-            Some(Verdict::Allow { agreement }) => {
+            Some(Verdict::Allow { agreement, .. }) => {
                 let known = self.model.agreements.iter().find(|known| known.number == agreement);
                 By::Agreement(known.map_or_else(|| agreement.to_string(), |known| known.id.to_string()))
             }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::model::{Model, Object, Subject};
 use super::sample::{agreement, guardrail, model, models, name, prefix, qualified};
 use super::*;
-use crate::bundle::{Contents, Encoded, Guardrail, Match, Narrowing, NextHop, Policy, Role, Rule};
+use crate::bundle::{Contents, Encoded, Guardrail, Judgement, Match, Narrowing, NextHop, Policy, Role, Rule};
 use crate::identity::{PrivateKey, PublicKey};
 use crate::net::{Aim, Family, Flow, Protocol};
 
@@ -278,11 +278,16 @@ proptest! {
         let evaluator = Evaluator::new(&model);
         for opening in openings(&model) {
             let expected = match evaluator.evaluate(&opening.flow()) {
-                Verdict::Allow { agreement } => Some(agreement),
+                Verdict::Allow { agreement, .. } => Some(agreement),
                 Verdict::Deny(_) => None,
             };
             for policy in path(&model, opening, &policies) {
                 prop_assert_eq!(opening.passes(policy), expected, "{:?} at {}", opening, policy.gateway);
+                let judged = match policy.judge(&opening.flow()) {
+                    Judgement::Allowed(rule) => Some(rule.agreement),
+                    Judgement::Guarded(_) | Judgement::NoRule(_) | Judgement::UnknownSource => None,
+                };
+                prop_assert_eq!(judged, expected, "{:?} judged by the bundle of {}", opening, policy.gateway);
             }
         }
     }

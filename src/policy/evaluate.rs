@@ -24,17 +24,50 @@ pub enum Verdict {
     Allow {
         /// The number of the agreement by which it passes.
         agreement: u32,
+        /// The entry of the service's ports by which it does.
+        port: PortMatch,
     },
     /// It does not.
     Deny(Reason),
 }
 
 impl Verdict {
+    /// What was decisive.
+    pub fn tier(&self) -> Tier {
+        match self {
+            Self::Allow { .. } => Tier::Agreement,
+            Self::Deny(Reason::Guardrail(_)) => Tier::Guardrail,
+            Self::Deny(Reason::UnknownSource | Reason::UnknownDestination | Reason::NoAgreement) => Tier::Default,
+        }
+    }
+
     /// Whether the flow passes.
     pub fn allows(&self) -> bool {
         match self {
             Self::Allow { .. } => true,
             Self::Deny(_) => false,
+        }
+    }
+}
+
+/// The tiers of a decision, the first of which decides what it speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// The operator's denials.
+    Guardrail,
+    /// What councils have agreed on.
+    Agreement,
+    /// All else is denied.
+    Default,
+}
+
+impl Tier {
+    /// Its name, as it is printed and in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Guardrail => "guardrail",
+            Self::Agreement => "agreement",
+            Self::Default => "default",
         }
     }
 }
@@ -162,7 +195,7 @@ impl Evaluator {
         }
         let rules = self.rules.get(&(source.number, flow.destination)).map(Vec::as_slice).unwrap_or_default();
         if let Some(rule) = rules.iter().find(|rule| flow.is(rule.port)) {
-            return Verdict::Allow { agreement: rule.agreement };
+            return Verdict::Allow { agreement: rule.agreement, port: rule.port };
         }
         let known = self.destinations.contains(&flow.destination);
         Verdict::Deny(if known { Reason::NoAgreement } else { Reason::UnknownDestination })

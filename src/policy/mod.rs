@@ -28,7 +28,7 @@ mod terms;
 
 pub use allot::allot;
 pub use compile::{LISTED_PORTS, compile, matches};
-pub use evaluate::{Evaluator, Reason, Verdict, evaluate};
+pub use evaluate::{Evaluator, Reason, Tier, Verdict, evaluate};
 pub use finding::{Code, Finding, Severity, printable, steers};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use turnpike::bundle::Match;
-use turnpike::net::{Aim, Family, Flow, Protocol};
+use turnpike::net::{Aim, Family, Flow, PortMatch, Protocol};
 use turnpike::policy::model::{Model, Object, Subject};
 use turnpike::policy::{self, Evaluator, Reason, Verdict, cases};
 
@@ -126,19 +126,20 @@ fn plain(model: &Model, flow: &Flow) -> Verdict {
             return Verdict::Deny(Reason::Guardrail(guardrail.id.clone()));
         }
     }
-    let mut best: Option<(u8, u32)> = None;
+    let mut best: Option<(u8, u32, PortMatch)> = None;
     for agreement in model.agreements.iter().filter(|it| it.in_force() && it.from.contains(&source.name)) {
         for service in model.services.iter().filter(|service| service.name == agreement.service) {
             if service.overlay_hosts.contains(&flow.destination)
                 && Family::of(flow.source) == Family::of(flow.destination)
             {
-                let kinds = service.ports.iter().flat_map(|port| matches(*port, flow));
-                best = best.into_iter().chain(kinds.map(|matching| (kind(&matching), agreement.number))).min();
+                let hits = |port: &PortMatch| matches(*port, flow).iter().map(|matching| (kind(matching), *port)).min();
+                let kinds = service.ports.iter().filter_map(hits);
+                best = best.into_iter().chain(kinds.map(|(kind, port)| (kind, agreement.number, port))).min();
             }
         }
     }
     match best {
-        Some((_, agreement)) => Verdict::Allow { agreement },
+        Some((_, agreement, port)) => Verdict::Allow { agreement, port },
         None => Verdict::Deny(Reason::NoAgreement),
     }
 }
@@ -173,7 +174,10 @@ fn each_reason_for_a_denial_has_its_flow() {
     let verdict = |flow: &Flow| policy::evaluate(&model, flow);
     let (benefits, claims) = ("100.64.1.9", "100.64.3.20");
     let by = model.agreements.iter().find(|it| it.id.as_str() == "A-142").expect("the agreement").number;
-    assert_eq!(verdict(&tcp(benefits, claims, 443)), Verdict::Allow { agreement: by });
+    assert_eq!(
+        verdict(&tcp(benefits, claims, 443)),
+        Verdict::Allow { agreement: by, port: "tcp/443".parse().expect("a port") }
+    );
     assert_eq!(verdict(&tcp(benefits, claims, 444)), Verdict::Deny(Reason::NoAgreement));
     assert_eq!(verdict(&tcp(benefits, "100.64.3.21", 443)), Verdict::Deny(Reason::UnknownDestination));
     assert_eq!(verdict(&tcp("100.65.0.1", claims, 443)), Verdict::Deny(Reason::UnknownSource));
