@@ -4,6 +4,7 @@ mod agreement;
 mod bundle;
 pub mod definition;
 mod exit;
+mod explain;
 mod findings;
 mod gateway;
 mod lab;

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::definition::{self, Folder};
-use super::{Exit, Failure, findings, output};
+use super::{Exit, Failure, explain, findings, output};
 use crate::net::{Aim, Flow};
 use crate::policy::cases::{self, Case, Outcome};
 use crate::policy::model::{Model, Void};
-use crate::policy::{self, Code, Finding, Verdict};
+use crate::policy::{self, Code, Finding, Question, Verdict};
 
 /// Arguments of `turnpike policy`.
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ enum Command {
     Allot(Allot),
     /// Judge the definition's own tests.
     Test(Test),
+    /// Why somebody may reach something, or not, and what would change it.
+    Explain(explain::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +82,7 @@ pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
         Command::Check(arguments) => check(arguments),
         Command::Allot(arguments) => allot(arguments),
         Command::Test(arguments) => test(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
     }
 }
 
@@ -154,7 +157,7 @@ fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) -> Result<(
     let mut text = String::new();
     for (case, outcome) in told {
         let mark = if outcome.passed { "ok    " } else { "FAILED" };
-        let what = format!("{} → {}{}", case.from, case.to, port(case));
+        let what = &case.question;
         text.push_str(&format!("{mark} {:<5} {what}: {}\n", expected(case.allow), seen(model, outcome)));
         if !outcome.passed {
             let origin = &case.origin;
@@ -170,8 +173,8 @@ fn print(model: &Model, told: &[(&Case, &Outcome)], folder: &Folder) -> Result<(
     output::print(&format!("{text}{} tests, {failed} failed\n", told.len()))
 }
 
-fn port(case: &Case) -> String {
-    match (case.protocol, case.port) {
+fn port(question: &Question) -> String {
+    match (question.protocol, question.port) {
         (Some(protocol), Some(port)) => format!(" {protocol}/{port}"),
         (Some(protocol), None) => format!(" {protocol}"),
         (None, _) => String::new(),
@@ -235,8 +238,8 @@ fn json<'a>(model: &Model, told: &[(&'a Case, &Outcome)]) -> Vec<Json<'a>> {
             Json {
                 file: &case.origin.file,
                 line: case.origin.line,
-                from: case.from.to_string(),
-                to: format!("{}{}", case.to, port(case)),
+                from: case.question.from.to_string(),
+                to: format!("{}{}", case.question.to, port(&case.question)),
                 expect: expected(case.allow),
                 passed: outcome.passed,
                 at: outcome.at.to_string(),

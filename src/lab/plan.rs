@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::identity::{Name, Qualified};
 use crate::net::{Aim, Family, Flow, Icmp, PortMatch, Protocol};
-use crate::policy::cases::{Case, flows};
+use crate::policy::cases::Case;
 use crate::policy::model::{Agreement, Department, Model};
-use crate::policy::{Evaluator, Reason, Verdict};
+use crate::policy::{Evaluator, Reason, Verdict, flows};
 
 use super::probe::Kind;
 
@@ -126,7 +126,7 @@ impl Planner<'_> {
         let mut rows = Vec::new();
         let at = case.at.unwrap_or(case.as_of);
         let then = Evaluator::at(self.model, at);
-        for flow in flows(self.model, case) {
+        for flow in flows(self.model, &case.question) {
             let key = (flow.destination, flow.protocol, flow.aim);
             if seen.contains(&key) {
                 continue;
@@ -136,8 +136,8 @@ impl Planner<'_> {
             let same = now.allows() == then.evaluate(&flow).allows();
             rows.push(Expectation {
                 subject: format!("{}:{}", case.origin.file, case.origin.line),
-                from: case.from.to_string(),
-                to: case.to.to_string(),
+                from: case.question.from.to_string(),
+                to: case.question.to.to_string(),
                 attempt: self.attempt_of(case, &flow),
                 allow: case.allow,
                 by: if same { self.by(Some(now)) } else { By::AnotherTime(at) },
@@ -153,9 +153,9 @@ impl Planner<'_> {
             .iter()
             .find(|department| department.mappings.iter().any(|mapping| mapping.overlay.contains(flow.source)))
             .ok_or_else(|| format!("{} is no department's", flow.source))?;
-        let source = match case.from {
-            crate::policy::cases::From::Address(address) => Some(address),
-            crate::policy::cases::From::Department(_) => None,
+        let source = match case.question.from {
+            crate::policy::From::Address(address) => Some(address),
+            crate::policy::From::Department(_) => None,
         };
         let kind = kind_of(flow).ok_or_else(|| format!("the lab cannot make {} connections", flow.protocol))?;
         Ok(Attempt { from: department.name.clone(), source, to: flow.destination, kind })

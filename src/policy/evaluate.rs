@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::model::{Guardrail, Model, Object, Subject};
+use super::model::{Department, Guardrail, Model, Object, Subject};
 use super::resolve::standing;
 use crate::identity::{Id, Name, Qualified};
 use crate::net::{Family, Flow, PortMatch, Prefix};
@@ -110,6 +110,12 @@ struct Source {
     name: Qualified,
 }
 
+impl Source {
+    fn of(department: &Department) -> Self {
+        Self { number: department.number, name: department.name.clone() }
+    }
+}
+
 /// Ordered by what decides: the kind of match, then the agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rule {
@@ -172,8 +178,8 @@ impl Evaluator {
 
     /// Indexes a model as of another instant: agreements begin and end, consents stay as they are.
     pub fn at(model: &Model, at: Timestamp) -> Self {
-        let source = |department: &super::model::Department| {
-            let source = Source { number: department.number, name: department.name.clone() };
+        let source = |department: &Department| {
+            let source = Source::of(department);
             let prefixes: Vec<_> = department.mappings.iter().map(|mapping| mapping.overlay).collect();
             prefixes.into_iter().map(move |prefix| (prefix, source.clone()))
         };
@@ -229,6 +235,21 @@ fn rules(model: &Model, at: Timestamp) -> HashMap<(u32, IpAddr), Vec<Rule>> {
     rules
 }
 
+/// Every guardrail that denies a flow which a department opens.
+pub(super) fn guardrails_against(model: &Model, source: &Department, flow: &Flow) -> Vec<Id> {
+    let source = Source::of(source);
+    let denies = |guardrail: &&Guardrail| denial(model, guardrail).hits(&source, flow);
+    model.guardrails.iter().filter(denies).map(|guardrail| guardrail.id.clone()).collect()
+}
+
+/// Every guardrail that denies a service, whatever it answers on, to the department that opens a flow.
+pub(super) fn guardrails_around(model: &Model, source: &Department, flow: &Flow, service: &Qualified) -> Vec<Id> {
+    let source = Source::of(source);
+    let about = model.guardrails.iter().filter(|guardrail| guardrail.to == Object::Service(service.clone()));
+    let denying = about.filter(|guardrail| denial(model, guardrail).concerns(&source, flow));
+    denying.map(|guardrail| guardrail.id.clone()).collect()
+}
+
 fn denial(model: &Model, guardrail: &Guardrail) -> Denial {
     let from = match &guardrail.deny {
         Subject::Any => From::Any,
@@ -256,19 +277,24 @@ fn denial(model: &Model, guardrail: &Guardrail) -> Denial {
 }
 
 impl Denial {
-    fn hits(&self, source: &Source, flow: &Flow) -> bool {
-        let from = match &self.from {
+    /// Whether its subject opens the flow.
+    fn concerns(&self, source: &Source, flow: &Flow) -> bool {
+        match &self.from {
             From::Any => true,
             From::Council(name) => source.name.council == *name,
             From::Department(name) => source.name == *name,
             From::Prefix(prefix) => prefix.contains(flow.source),
-        };
-        from && match &self.to {
-            To::Any => true,
-            To::Port(port) => flow.is(*port),
-            To::Hosts(hosts, ports) => hosts.contains(&flow.destination) && ports.iter().any(|port| flow.is(*port)),
-            To::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(flow.destination)),
         }
+    }
+
+    fn hits(&self, source: &Source, flow: &Flow) -> bool {
+        self.concerns(source, flow)
+            && match &self.to {
+                To::Any => true,
+                To::Port(port) => flow.is(*port),
+                To::Hosts(hosts, ports) => hosts.contains(&flow.destination) && ports.iter().any(|port| flow.is(*port)),
+                To::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(flow.destination)),
+            }
     }
 }
 

@@ -198,7 +198,7 @@ pub fn steers(c: char) -> bool {
 }
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 80;
     if word.len() > LONGEST {
         return None;

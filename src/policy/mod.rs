@@ -3,7 +3,8 @@
 //! ```text
 //!  folder ─ document ─▶ resolve ─▶ Model ─┬▶ evaluate   the decision, as a pure function in overlay terms
 //!          (serde,      (names,           ├▶ compile    one bundle::Policy per gateway
-//!           spans)       numbers)         └▶ cases      the definition's own tests
+//!           spans)       numbers)         ├▶ cases      the definition's own tests
+//!                                         └▶ explain    why, by whom, through what, and what would change it
 //! ```
 //!
 //! Reading files is `cli`'s; everything here works on bytes and takes the time as an argument.
@@ -16,10 +17,12 @@ mod compile;
 mod compiled;
 mod document;
 mod evaluate;
+pub mod explain;
 mod finding;
 mod guardrails;
 mod membership;
 pub mod model;
+mod question;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -29,9 +32,10 @@ mod terms;
 pub use allot::allot;
 pub use compile::{LISTED_PORTS, compile, matches};
 pub use evaluate::{Evaluator, Reason, Tier, Verdict, evaluate};
-pub use finding::{Code, Finding, Severity, printable, steers};
+pub use finding::{Code, Finding, Severity, nearest, printable, steers};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;
+pub use question::{From, Question, To, flows};
 pub use resolve::{Resolved, resolve, signers, terms};
 pub use source::Files;
 pub use terms::{Terms, Wording};

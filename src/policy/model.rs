@@ -236,18 +236,33 @@ pub struct Agreement {
     pub apart: Vec<Qualified>,
     /// The councils whose consent it takes, sorted.
     pub councils: Vec<Name>,
+    /// The consents that hold, one of each council at most, by council.
+    pub consents: Vec<Consent>,
     /// Its class.
     pub class: Name,
     /// From when.
     pub not_before: Option<Timestamp>,
     /// Until when.
     pub not_after: Option<Timestamp>,
+    /// When it may be used, as written: `always`, or days, times and a zone.
+    pub hours: String,
     /// The data-sharing agreement in law.
     pub reference: Option<String>,
     /// Why it compiles to nothing; empty when it is in force.
     pub void: Vec<Void>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// A council's consent to an agreement's terms as they stand, with a signature that verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// The council.
+    pub council: Name,
+    /// Who gave it, such as an e-mail address.
+    pub by: String,
+    /// When, as the consent itself says.
+    pub at: Option<Timestamp>,
 }
 
 impl Agreement {

@@ -167,36 +167,48 @@ fn add_segment(table: &mut Table, mark: u32, segment: &Segment) -> Result<(), Co
 
 fn add_rule(table: &mut Table, rule: &Rule) -> Result<(), CompileError> {
     let family = Family::of(rule.destination);
-    let (mark, agreement) = (Field::Mark(department(rule.department)?), Value::Mark(rule.agreement));
-    let nonsense = |why| CompileError::Rule { rule: Box::new(*rule), why };
-    if rule.agreement == 0 {
-        return Err(nonsense("agreement number 0 means none"));
+    let (map, key) = element(rule)?;
+    if let Match::Icmp { kind, .. } = rule.matching
+        && let Some(answer) = answer(family, kind)
+    {
+        let mut echo = key.clone();
+        echo.truncate(2);
+        echo.push(Field::Number(answer.into()));
+        table.insert(&per(family, "m_echo"), echo, Value::Mark(rule.agreement));
     }
-    let destination = Field::Address(rule.destination);
-    let (set, fields) = match rule.matching {
+    match table.insert(&map, key, Value::Mark(rule.agreement)) {
+        None => Ok(()),
+        Some(_) => Err(nonsense(rule, "a second rule for the same")),
+    }
+}
+
+fn nonsense(rule: &Rule, why: &'static str) -> CompileError {
+    CompileError::Rule { rule: Box::new(*rule), why }
+}
+
+/// The map in which a rule stands, and its key there.
+pub(super) fn element(rule: &Rule) -> Result<(String, Key), CompileError> {
+    let family = Family::of(rule.destination);
+    let mark = Field::Mark(department(rule.department)?);
+    if rule.agreement == 0 {
+        return Err(nonsense(rule, "agreement number 0 means none"));
+    }
+    let (map, fields) = match rule.matching {
         Match::Port { protocol, port } if Protocol(protocol).has_ports() => {
             ("m_port", vec![Field::Number(protocol.into()), Field::Number(port)])
         }
         Match::Ports { protocol, first, last } if Protocol(protocol).has_ports() && first <= last => {
             ("m_range", vec![Field::Number(protocol.into()), Field::Range(first, last)])
         }
-        Match::Port { .. } | Match::Ports { .. } => return Err(nonsense("no such ports")),
+        Match::Port { .. } | Match::Ports { .. } => return Err(nonsense(rule, "no such ports")),
         Match::Icmp { protocol, kind } if Protocol(protocol) == icmp(family) => {
-            if let Some(answer) = answer(family, kind) {
-                let key = vec![mark.clone(), destination.clone(), Field::Number(answer.into())];
-                table.insert(&per(family, "m_echo"), key, agreement);
-            }
             ("m_icmp", vec![Field::Number(kind.into())])
         }
-        Match::Icmp { .. } => return Err(nonsense("ICMP of the other family")),
+        Match::Icmp { .. } => return Err(nonsense(rule, "ICMP of the other family")),
         Match::Protocol { protocol } => ("m_protocol", vec![Field::Number(protocol.into())]),
         Match::Any => ("m_any", Vec::new()),
     };
-    let key: Key = [mark, destination].into_iter().chain(fields).collect();
-    match table.insert(&per(family, set), key, agreement) {
-        None => Ok(()),
-        Some(_) => Err(nonsense("a second rule for the same")),
-    }
+    Ok((per(family, map), [mark, Field::Address(rule.destination)].into_iter().chain(fields).collect()))
 }
 
 fn icmp(family: Family) -> Protocol {

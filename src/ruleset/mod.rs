@@ -328,6 +328,14 @@ pub fn early_drop() -> Batch {
     batch::refill(&table)
 }
 
+/// The map in which a rule stands and its key there, as nft writes them; `None` for a rule that no packet could meet. Of
+/// rules whose both ends stand at the gateway, the destination is to be the real one.
+pub fn element(rule: &Rule) -> Option<(String, String)> {
+    let (map, key) = elements::element(rule).ok()?;
+    let fields: Vec<String> = key.iter().map(ToString::to_string).collect();
+    Some((map, fields.join(" . ")))
+}
+
 /// The device by which a segment is reached: with a VLAN, `DEVICE.VLAN`.
 pub fn segment_device(segment: &Segment) -> String {
     match segment.vlan {

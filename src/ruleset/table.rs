@@ -1,6 +1,7 @@
 //! A table as a value: its sets, maps, counters and chains, by generated names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
@@ -155,6 +156,19 @@ impl Table {
     pub fn base(&mut self, name: &str, kind: NfChainType, hook: NfHook, priority: i32, rules: Vec<Rule>) {
         let base = Some(Base { kind, hook, priority, policy: NfChainPolicy::Accept });
         self.chains.insert(name.to_owned(), Chain { base, rules });
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(name) => write!(f, "\"{name}\""),
+            Self::Mark(mark) => write!(f, "{mark:#010x}"),
+            Self::Address(address) => address.fmt(f),
+            Self::Prefix(prefix) => prefix.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Range(first, last) => write!(f, "{first}-{last}"),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Draft {
         let councils = consumers.departments.iter().map(|department| department.council.clone());
         let councils: BTreeSet<_> = councils.chain([plain.service.council.clone()]).collect();
         let Some(terms) = self.terms_of(&plain, &service, &consumers, councils.into_iter().collect()) else { return };
-        let mut void = self.lacking(source, &terms, &consents, &mark);
+        let (given, mut void) = self.judged(source, &terms, &consents, &mark);
         void.extend(self.dates(&plain, source, written));
         void.extend(self.unsupported(&plain, &service, source, written));
         let (from, apart) = self.apart(consumers.departments, source, written);
@@ -67,9 +67,11 @@ impl Draft {
             from,
             apart,
             councils: terms.councils,
+            consents: given,
             class: plain.class,
             not_before: plain.not_before,
             not_after: plain.not_after,
+            hours: plain.hours,
             reference: written.reference.clone(),
             void,
             origin: mark.origin,
@@ -212,13 +214,20 @@ impl Draft {
         Terms::new(&wording, councils)
     }
 
-    /// The councils whose consent is missing or does not hold.
-    fn lacking(&mut self, source: &Source, terms: &Terms, consents: &Consents, mark: &Mark) -> Vec<Void> {
-        let mut void = Vec::new();
+    /// The consents that hold, and the councils whose consent is missing or does not hold.
+    fn judged(
+        &mut self,
+        source: &Source,
+        terms: &Terms,
+        consents: &Consents,
+        mark: &Mark,
+    ) -> (Vec<model::Consent>, Vec<Void>) {
+        let (mut given, mut void) = (Vec::new(), Vec::new());
         for council in &terms.councils {
             let signers =
                 self.councils.iter().find(|known| known.name == *council).map(|known| known.signers.as_slice());
             let state = consents.judge(council, terms, signers.unwrap_or_default());
+            given.extend(state.given());
             let Some(fault) = state.fault() else { continue };
             let mark = state.mark().map_or_else(|| mark.clone(), |span| source.mark(span));
             let message = format!("council '{council}' has not consented: {fault}; the agreement compiles to nothing");
@@ -231,7 +240,7 @@ impl Draft {
                 self.report.warning(source.mark(span), Code::ConsentVoid, message).advise("remove the consent");
             }
         }
-        void
+        (given, void)
     }
 
     fn dates(&mut self, plain: &Plain, source: &Source, written: &document::Agreement) -> Option<Void> {

@@ -6,9 +6,10 @@ use toml::Spanned;
 use super::Draft;
 use super::reader::Reader;
 use crate::net::{Family, Protocol};
-use crate::policy::cases::{Case, From, To};
+use crate::policy::cases::Case;
 use crate::policy::document::{self, CaseFile, Document};
 use crate::policy::finding::Code;
+use crate::policy::question::{From, Question, To};
 use crate::policy::source::Source;
 
 /// 2026-01-05T12:00:00Z.
@@ -41,10 +42,7 @@ impl Draft {
         let allow = reader.choice(&written.expect, &[("allow", true), ("deny", false)]);
         let port_fits = fits(&mut reader, case, to.as_ref(), protocol.flatten());
         let case = Case {
-            from: from?,
-            to: to?,
-            protocol: unwrapped(protocol)?,
-            port: unwrapped(port)?,
+            question: Question { from: from?, to: to?, protocol: unwrapped(protocol)?, port: unwrapped(port)? },
             at: unwrapped(at)?,
             as_of,
             allow: allow?,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use jiff::Timestamp;
 use toml::Spanned;
 
 use super::Draft;
@@ -9,7 +10,7 @@ use super::reader::Reader;
 use crate::identity::{Name, SignatureBytes};
 use crate::policy::document;
 use crate::policy::finding::Code;
-use crate::policy::model::CouncilSigner;
+use crate::policy::model::{self, CouncilSigner};
 use crate::policy::source::Source;
 use crate::policy::terms::Terms;
 
@@ -20,6 +21,7 @@ pub(super) struct Consents(Vec<Consent>);
 struct Consent {
     council: Option<Name>,
     by: Option<String>,
+    at: Option<Timestamp>,
     terms: Option<String>,
     signature: Option<SignatureBytes>,
     span: Range<usize>,
@@ -39,6 +41,7 @@ enum Fault {
 /// How a council's consent stands.
 pub(super) struct State {
     fault: Fault,
+    given: Option<model::Consent>,
     span: Option<Range<usize>>,
 }
 
@@ -51,11 +54,9 @@ impl Draft {
         let written = consent.get_ref();
         let council = written.council.as_ref().and_then(|text| self.known_council(source, text));
         let mut reader = Reader { source, report: &mut self.report };
-        if let Some(at) = &written.at {
-            reader.date(at);
-        }
         Consent {
             council,
+            at: written.at.as_ref().and_then(|at| reader.date(at)),
             by: written.by.as_ref().and_then(|by| reader.plain(by)),
             terms: written.terms.as_ref().and_then(|terms| hash(&mut reader, terms)),
             signature: written.signature.as_ref().and_then(|text| reader.parse(text, Code::BadKey)),
@@ -90,9 +91,13 @@ impl Consents {
     /// The best of a council's consents: one that holds suffices.
     pub(super) fn judge(&self, council: &Name, terms: &Terms, signers: &[CouncilSigner]) -> State {
         let own = self.0.iter().filter(|consent| consent.council.as_ref() == Some(council));
-        own.map(|consent| State { fault: consent.fault(terms, signers), span: Some(consent.span.clone()) })
-            .min_by(|a, b| a.fault.cmp(&b.fault))
-            .unwrap_or(State { fault: Fault::Absent, span: None })
+        let judged = own.map(|consent| (consent.fault(terms, signers), consent));
+        let Some((fault, best)) = judged.min_by(|(a, _), (b, _)| a.cmp(b)) else {
+            return State { fault: Fault::Absent, given: None, span: None };
+        };
+        let by = best.by.clone().filter(|_| fault == Fault::None);
+        let given = by.map(|by| model::Consent { council: council.clone(), by, at: best.at });
+        State { fault, given, span: Some(best.span.clone()) }
     }
 
     /// The councils named, each with its place.
@@ -128,6 +133,11 @@ impl State {
             Fault::Incomplete => Some("the consent lacks 'by', 'terms' or 'signature'".to_owned()),
             Fault::Absent => Some("there is no consent of the council".to_owned()),
         }
+    }
+
+    /// The consent, when it holds.
+    pub(super) fn given(&self) -> Option<model::Consent> {
+        self.given.clone()
     }
 
     pub(super) fn mark(&self) -> Option<Range<usize>> {

@@ -1,0 +1,197 @@
+//! A question about the policy, and the flows that stand for it.
+//!
+//! One from a department to a service is about every address of the one, every host and, unless it names a port, every
+//! port of the other. Verdicts only change at the borders of what the definition names, so the flows at those borders
+//! stand for all.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::model::{Model, Object, Service, Subject};
+use crate::identity::Qualified;
+use crate::net::{Aim, Family, Flow, PortMatch, Prefix, Protocol};
+
+/// Whether somebody may reach something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who asks.
+    pub from: From,
+    /// For what.
+    pub to: To,
+    /// The protocol; `None` for each of the service's.
+    pub protocol: Option<Protocol>,
+    /// The port; `None` for each of the service's.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}", self.from, self.to)?;
+        match (self.protocol, self.port) {
+            (Some(protocol), Some(port)) => write!(f, " {protocol}/{port}"),
+            (Some(protocol), None) => write!(f, " {protocol}"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// Who opens the flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A department: all its addresses.
+    Department(Qualified),
+    /// An overlay address.
+    Address(IpAddr),
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Department(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// To whom the flow goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A service: all its hosts.
+    Service(Qualified),
+    /// An overlay address.
+    Address(IpAddr),
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The flows that stand for a question.
+pub fn flows(model: &Model, question: &Question) -> Vec<Flow> {
+    let sources = sources(model, &question.from);
+    let (hosts, ports) = match &question.to {
+        To::Address(address) => (vec![*address], Vec::new()),
+        To::Service(name) => match model.services.iter().find(|service| service.name == *name) {
+            Some(service) => (service.overlay_hosts.clone(), service.ports.clone()),
+            None => return Vec::new(),
+        },
+    };
+    let mut flows = Vec::new();
+    for destination in hosts {
+        let family = Family::of(destination);
+        for (protocol, aim) in aims(model, question, &ports, destination) {
+            let own = sources.iter().filter(|source| Family::of(**source) == family);
+            flows.extend(own.map(|source| Flow { source: *source, destination, protocol, aim }));
+        }
+    }
+    flows
+}
+
+/// First and last address of each prefix of a department, and those beside a guardrail's borders.
+fn sources(model: &Model, from: &From) -> Vec<IpAddr> {
+    let name = match from {
+        From::Address(address) => return vec![*address],
+        From::Department(name) => name,
+    };
+    let own = model.departments.iter().filter(|department| department.name == *name);
+    let prefixes: Vec<_> = own.flat_map(|department| department.mappings.iter().map(|it| it.overlay)).collect();
+    let mut sources = BTreeSet::new();
+    for prefix in prefixes {
+        let inner = model.guardrails.iter().filter_map(|guardrail| match guardrail.deny {
+            Subject::Prefix(denied) if prefix.covers(denied) => Some(denied),
+            Subject::Prefix(_) | Subject::Any | Subject::Council(_) | Subject::Department(_) => None,
+        });
+        for border in inner.chain([prefix]) {
+            sources.extend(borders(border).into_iter().filter(|address| prefix.contains(*address)));
+        }
+    }
+    sources.into_iter().collect()
+}
+
+/// First and last address, and their neighbours outside.
+fn borders(prefix: Prefix) -> Vec<IpAddr> {
+    let step = |address: IpAddr, up: bool| match address {
+        IpAddr::V4(v4) => {
+            let number = u32::from(v4);
+            let next = if up { number.checked_add(1) } else { number.checked_sub(1) };
+            next.map(|next| Ipv4Addr::from(next).into())
+        }
+        IpAddr::V6(v6) => {
+            let number = u128::from(v6);
+            let next = if up { number.checked_add(1) } else { number.checked_sub(1) };
+            next.map(|next| Ipv6Addr::from(next).into())
+        }
+    };
+    let (first, last) = (prefix.address(), prefix.last());
+    [Some(first), Some(last), step(first, false), step(last, true)].into_iter().flatten().collect()
+}
+
+fn aims(model: &Model, question: &Question, ports: &[PortMatch], destination: IpAddr) -> BTreeSet<(Protocol, Aim)> {
+    let family = Family::of(destination);
+    match (question.protocol, question.port) {
+        (Some(protocol), Some(port)) => return BTreeSet::from([(protocol, Aim::Port(port))]),
+        (Some(protocol), None) if ports.is_empty() => return BTreeSet::from([bare(protocol, family)]),
+        _ => {}
+    }
+    let borders = port_borders(model, destination);
+    let all = ports.iter().flat_map(|port| aims_of(*port, family, &borders));
+    let asked = |protocol: Protocol| match question.protocol {
+        None => true,
+        Some(Protocol::ICMP | Protocol::ICMPV6) => matches!(protocol, Protocol::ICMP | Protocol::ICMPV6),
+        Some(asked) => protocol == asked,
+    };
+    all.filter(|(protocol, _)| asked(*protocol)).collect()
+}
+
+/// A flow of a protocol of which no port is asked: ICMP stands for an echo request.
+fn bare(protocol: Protocol, family: Family) -> (Protocol, Aim) {
+    match (protocol, family) {
+        (Protocol::ICMP, Family::V4) => (Protocol::ICMP, Aim::Icmp(8)),
+        (Protocol::ICMP | Protocol::ICMPV6, _) => (Protocol::ICMPV6, Aim::Icmp(128)),
+        (other, _) => (other, Aim::Nothing),
+    }
+}
+
+fn aims_of(port: PortMatch, family: Family, borders: &BTreeSet<u16>) -> Vec<(Protocol, Aim)> {
+    let inside = |protocol: Protocol, first: u16, last: u16| {
+        let ports = borders.range(first..=last).copied().chain([first, last]);
+        ports.map(|port| (protocol, Aim::Port(port))).collect::<Vec<_>>()
+    };
+    match port {
+        PortMatch::Ports { protocol, first, last } => inside(protocol, first, last),
+        PortMatch::Protocol(protocol) => vec![(protocol, Aim::Nothing)],
+        PortMatch::Icmp(icmp) => {
+            icmp.in_family(family).map(|(protocol, kind)| (protocol, Aim::Icmp(kind))).into_iter().collect()
+        }
+        PortMatch::Any => {
+            let ported = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
+            let mut aims: Vec<_> = ported.into_iter().flat_map(|protocol| inside(protocol, 1, u16::MAX)).collect();
+            aims.push(bare(Protocol::ICMP, family));
+            aims.extend([Protocol::GRE, Protocol::ESP, Protocol::AH].map(|protocol| (protocol, Aim::Nothing)));
+            aims
+        }
+    }
+}
+
+/// The ports at which a verdict about a host may change.
+fn port_borders(model: &Model, host: IpAddr) -> BTreeSet<u16> {
+    let here = |service: &&Service| service.overlay_hosts.contains(&host);
+    let services = model.services.iter().filter(here).flat_map(|service| service.ports.iter().copied());
+    let guardrails = model.guardrails.iter().filter_map(|guardrail| match guardrail.to {
+        Object::Port(port) => Some(port),
+        Object::Any | Object::Service(_) | Object::Department(_) | Object::Prefix(_) => None,
+    });
+    let mut borders = BTreeSet::new();
+    for port in services.chain(guardrails) {
+        if let PortMatch::Ports { first, last, .. } = port {
+            borders.extend([first.saturating_sub(1).max(1), first, last, last.saturating_add(1)]);
+        }
+    }
+    borders
+}
