@@ -133,15 +133,27 @@ fn known(option: &str, kind: &str, text: &str, names: &[&Qualified]) -> Result<Q
     Err(Failure::new(Exit::Usage, format!("{option}: there is no {kind} '{}'", printable(text)), help))
 }
 
-fn known_gateway(model: &Model, gateway: &Name) -> Result<(), Failure> {
+/// Refuses a gateway that the network does not have.
+pub(super) fn known_gateway(model: &Model, gateway: &Name) -> Result<(), Failure> {
     let hubs = model.hubs.iter().map(|hub| &hub.name);
-    let names: Vec<&str> = hubs.chain(model.edges.iter().map(|edge| &edge.name)).map(Name::as_str).collect();
-    if names.contains(&gateway.as_str()) {
+    let names = hubs.chain(model.edges.iter().map(|edge| &edge.name)).map(Name::as_str);
+    known_name("--gateway", "gateway", gateway, names.collect())
+}
+
+/// Refuses a council that the network does not have.
+pub(super) fn known_council(model: &Model, council: &Name) -> Result<(), Failure> {
+    let names = model.councils.iter().map(|council| council.name.as_str());
+    known_name("--council", "council", council, names.collect())
+}
+
+fn known_name(option: &str, kind: &str, name: &Name, names: Vec<&str>) -> Result<(), Failure> {
+    if names.contains(&name.as_str()) {
         return Ok(());
     }
-    let near = nearest(gateway.as_str(), names.iter().copied());
-    let help = near.map_or_else(|| "it takes an edge or a hub".to_owned(), |near| format!("did you mean '{near}'?"));
-    Err(Failure::new(Exit::Usage, format!("--gateway: there is no gateway '{gateway}'"), help))
+    let near = nearest(name.as_str(), names.iter().copied());
+    let help =
+        near.map_or_else(|| format!("it takes a {kind} of the definition"), |near| format!("did you mean '{near}'?"));
+    Err(Failure::new(Exit::Usage, format!("{option}: there is no {kind} '{name}'"), help))
 }
 
 fn text(model: &Model, question: &Question, explanation: &Explanation<'_>) -> String {

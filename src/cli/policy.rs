@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::definition::{self, Folder};
-use super::{Exit, Failure, explain, findings, output};
+use super::{Exit, Failure, explain, findings, output, render, show};
 use crate::net::{Aim, Flow};
 use crate::policy::cases::{self, Case, Outcome};
 use crate::policy::model::{Model, Void};
@@ -30,6 +30,10 @@ enum Command {
     Test(Test),
     /// Why somebody may reach something, or not, and what would change it.
     Explain(explain::Arguments),
+    /// Who reaches what, as a table or as a matrix.
+    Show(show::Arguments),
+    /// The nftables table that a gateway would hold, with remarks.
+    Render(render::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +87,8 @@ pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
         Command::Allot(arguments) => allot(arguments),
         Command::Test(arguments) => test(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Show(arguments) => show::run(arguments),
+        Command::Render(arguments) => render::run(arguments),
     }
 }
 

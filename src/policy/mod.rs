@@ -23,6 +23,7 @@ mod guardrails;
 mod membership;
 pub mod model;
 mod question;
+mod reach;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -36,6 +37,7 @@ pub use finding::{Code, Finding, Severity, nearest, printable, steers};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;
 pub use question::{From, Question, To, flows};
+pub use reach::{Reach, reach};
 pub use resolve::{Resolved, resolve, signers, terms};
 pub use source::Files;
 pub use terms::{Terms, Wording};

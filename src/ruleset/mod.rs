@@ -67,6 +67,7 @@ mod judge;
 mod local;
 pub mod marks;
 mod observe;
+mod script;
 mod statement;
 mod table;
 
@@ -77,6 +78,8 @@ use crate::bundle::{Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
 pub use batch::Batch;
+pub use script::{Remarks, Wordless};
+
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
 
 use judge::Ground;

@@ -315,11 +315,11 @@ pub fn notrack() -> Stmt {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Every kind of statement that `chains`, `judge` and `guardrails` use.
-    fn every_kind() -> Vec<Stmt> {
+    pub(in crate::ruleset) fn every_kind() -> Vec<Stmt> {
         let pair = |a: &str, b: &str| (a.parse().expect("a prefix"), b.parse().expect("a prefix"));
         let netmap = |pairs: &[(Prefix, Prefix)]| Netmap::new(Family::V4, Side::Source, pairs);
         vec![

@@ -104,8 +104,10 @@ fn only_the_chains_that_change_are_refilled_and_the_table_is_never_deleted() {
     }];
     let batch = diff(&compiled(&edge()), &compiled(&policy));
     let flushed: Vec<_> = commands(&batch).iter().filter_map(|c| c.pointer("/flush/chain/name").cloned()).collect();
-    // In each direction where it denies, and where it only keeps a packet from being looked up.
-    assert_eq!(flushed, ["c_guard_back", "c_guard_go", "c_try_back", "c_try_go"]);
+    // In each direction where it denies, and where it only keeps a packet from being looked up; between segments too.
+    let tunnel = ["c_guard_back", "c_guard_go"].into_iter().chain(["c_local_guard_back", "c_local_guard_go"]);
+    let all = tunnel.chain(["c_local_try_back", "c_local_try_go", "c_try_back", "c_try_go"]);
+    assert_eq!(flushed, all.collect::<Vec<_>>());
     assert!(commands(&batch).iter().all(|c| c.pointer("/delete/table").is_none()));
     let back = diff(&compiled(&policy), &compiled(&edge()));
     assert!(commands(&back).iter().any(|c| c.pointer("/delete/counter/name") == Some(&"g_G_1".into())));

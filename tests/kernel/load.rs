@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use turnpike::bundle::{Destination, Guardrail, Match};
 use turnpike::lab::guard::{Namespace, skip};
-use turnpike::ruleset::{self, Listing, Ruleset};
+use turnpike::ruleset::{self, Listing, Remarks, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::{Change, Nft, NftError};
 
@@ -150,6 +150,44 @@ fn changes_are_heard_of_with_who_made_them_and_a_foreign_one_changes_the_fingerp
     assert!(matches!(nft.listing(), Err(NftError::Refused(_))));
     nft.load(&loaded).expect("a repair");
     assert_eq!(nft.listing().expect("a listing").fingerprint(), ours);
+}
+
+#[test]
+fn the_script_for_people_leads_to_the_same_table_as_a_load() {
+    if skip("the_script_for_people_leads_to_the_same_table_as_a_load") {
+        return;
+    }
+    for gateway in [Gateway::Leeds, Gateway::Hub] {
+        let guardrail = Guardrail {
+            id: parse("G-1"),
+            from: vec![parse("100.64.1.0/25")],
+            to: Destination {
+                prefixes: vec![parse("100.64.3.20/32")],
+                ports: vec![tcp(23), Match::Icmp { protocol: 1, kind: 8 }],
+            },
+        };
+        let policy = policy(gateway, &one_of_each(), &[guardrail]);
+        let ruleset = Ruleset::compile(&policy, &devices()).expect("it compiles");
+        let mut remarks = Remarks::default();
+        remarks.agreements.insert(7, "A-7 agreements/A-7.toml:1".into());
+        remarks.departments.insert(1, "leeds/a councils/leeds.toml:1".into());
+        remarks.guardrails.insert(parse("G-1"), "G-1 network.toml:1".into());
+        let script = ruleset.script(&remarks).expect("words");
+        for remark in ["# A-7 agreements/A-7.toml:1, for leeds/a councils/leeds.toml:1", "# G-1 network.toml:1"] {
+            assert!(script.contains(remark), "{script}");
+        }
+        let space = Namespace::new("script").expect("a namespace");
+        let nft = nft(&space);
+        nft.load(&ruleset).expect("a load");
+        let loaded = nft.listing().expect("a listing").fingerprint();
+        space.run("nft", ["flush", "ruleset"]).expect("a flush");
+        let file = std::env::temp_dir().join(format!("turnpike-{}-{}.nft", std::process::id(), gateway.name()));
+        std::fs::write(&file, &script).expect("a file");
+        let read = space.run("nft", ["-f", file.to_str().expect("a path")]);
+        std::fs::remove_file(&file).expect("removed");
+        read.unwrap_or_else(|error| panic!("{error}\n{script}"));
+        assert_eq!(nft.listing().expect("a listing").fingerprint(), loaded, "{script}");
+    }
 }
 
 #[test]
