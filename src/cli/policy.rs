@@ -10,7 +10,7 @@ use super::definition::{self, Folder};
 use super::{Exit, Failure, explain, findings, output, render, show};
 use crate::net::{Aim, Flow};
 use crate::policy::cases::{self, Case, Outcome};
-use crate::policy::model::{Model, Void};
+use crate::policy::model::{Agreement, Model, Origin, Void};
 use crate::policy::{self, Code, Finding, Question, Verdict};
 
 /// Arguments of `turnpike policy`.
@@ -63,8 +63,10 @@ struct Allot {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all hold, 1 invalid, 2 a test failed.\n\n\
-    Example:\n  turnpike policy test examples/three-councils")]
+#[command(after_help = "Exit codes: 0 all hold, 1 invalid, 2 a test failed.\n\
+    Agreements in force of which no test sees a flow pass are named with --coverage.\n\n\
+    Examples:\n  turnpike policy test examples/three-councils\n  \
+    turnpike policy test . --coverage --at 2026-06-01T10:00:00Z")]
 struct Test {
     /// The definition's folder.
     dir: PathBuf,
@@ -72,9 +74,12 @@ struct Test {
     /// file's `as_of`.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// Print the outcomes as a JSON array.
+    /// Print the outcomes as a JSON array; with --coverage as an object of `tests` and `untouched`.
     #[arg(long)]
     json: bool,
+    /// Name the agreements in force, as of --at or now, that no test touches.
+    #[arg(long)]
+    coverage: bool,
 }
 
 /// Runs `turnpike policy`.
@@ -146,15 +151,22 @@ fn allot(arguments: &Allot) -> Result<Exit, Failure> {
 
 fn test(arguments: &Test) -> Result<Exit, Failure> {
     let folder = definition::read(&arguments.dir)?;
-    // What is in force is judged test by test; this instant only serves to resolve.
-    let at = arguments.at.unwrap_or(Timestamp::UNIX_EPOCH);
+    // What is in force is judged test by test; this instant serves to resolve, and for coverage.
+    let at = arguments.at.unwrap_or_else(Timestamp::now);
     let resolved = folder.resolve(at).map_err(|found| folder.failure(&found))?;
     let outcomes = cases::run(&resolved.model, &resolved.cases, arguments.at);
     let told: Vec<_> = resolved.cases.iter().zip(&outcomes).collect();
-    if arguments.json {
-        output::print_json(&json(&resolved.model, &told))?;
-    } else {
-        print(&resolved.model, &told, &folder)?;
+    let untouched = arguments.coverage.then(|| cases::untouched(&resolved.model, &outcomes));
+    match (arguments.json, &untouched) {
+        (true, None) => output::print_json(&json(&resolved.model, &told))?,
+        (true, Some(untouched)) => output::print_json(&Covered {
+            tests: json(&resolved.model, &told),
+            untouched: untouched.iter().map(|agreement| agreement.id.to_string()).collect(),
+        })?,
+        (false, _) => {
+            output::print(&coverage(&resolved.model, untouched.as_deref()))?;
+            print(&resolved.model, &told, &folder)?;
+        }
     }
     Ok(if outcomes.iter().all(|outcome| outcome.passed) { Exit::Fine } else { Exit::TestFailed })
 }
@@ -214,6 +226,23 @@ fn flow_text(flow: &Flow) -> String {
 fn id_of(model: &Model, number: u32) -> String {
     let found = model.agreements.iter().find(|agreement| agreement.number == number);
     found.map_or_else(|| format!("agreement number {number}"), |agreement| agreement.id.to_string())
+}
+
+fn coverage(model: &Model, untouched: Option<&[&Agreement]>) -> String {
+    let Some(untouched) = untouched else { return String::new() };
+    let in_force = model.agreements.iter().filter(|agreement| agreement.in_force()).count();
+    let mut text = format!("{} of {in_force} agreements in force are touched\n", in_force - untouched.len());
+    for agreement in untouched {
+        let Origin { file, line, .. } = &agreement.origin;
+        text += &format!("untouched: {} ({}:{line}), {}\n", agreement.id, policy::printable(file), agreement.service);
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Covered<'a> {
+    tests: Vec<Json<'a>>,
+    untouched: Vec<String>,
 }
 
 /// A test's outcome in JSON.

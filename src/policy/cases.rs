@@ -1,11 +1,11 @@
 //! The definition's own tests: facts that the policy must keep, whoever edits it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::evaluate::{Evaluator, Verdict};
-use super::model::{Model, Origin};
+use super::model::{Agreement, Model, Origin};
 use super::question::{Question, flows};
 use crate::net::Flow;
 
@@ -38,6 +38,15 @@ pub struct Outcome {
     pub witness: Option<(Flow, Verdict)>,
     /// How many flows were judged.
     pub flows: usize,
+    /// The numbers of the agreements by which some of them passed.
+    pub agreements: BTreeSet<u32>,
+}
+
+/// The agreements in force of which no test saw a flow pass: nothing would tell if one of them ended.
+pub fn untouched<'m>(model: &'m Model, outcomes: &[Outcome]) -> Vec<&'m Agreement> {
+    let touched: BTreeSet<u32> = outcomes.iter().flat_map(|outcome| &outcome.agreements).copied().collect();
+    let missed = |agreement: &&Agreement| agreement.in_force() && !touched.contains(&agreement.number);
+    model.agreements.iter().filter(missed).collect()
 }
 
 /// Judges the tests, each as of its own instant, else `at`, else its file's.
@@ -48,11 +57,12 @@ pub fn run(model: &Model, cases: &[Case], at: Option<Timestamp>) -> Vec<Outcome>
         let at = case.at.or(at).unwrap_or(case.as_of);
         let evaluator = evaluators.entry(at).or_insert_with(|| Evaluator::at(model, at));
         let flows = flows(model, &case.question);
-        let mut judged = flows.iter().map(|flow| (*flow, evaluator.evaluate(flow)));
-        let first = judged.clone().next();
-        let other = judged.find(|(_, verdict)| verdict.allows() != case.allow);
-        let passed = other.is_none() && (first.is_some() || !case.allow);
-        outcomes.push(Outcome { at, passed, witness: other.or(first), flows: flows.len() });
+        let judged: Vec<(Flow, Verdict)> = flows.iter().map(|flow| (*flow, evaluator.evaluate(flow))).collect();
+        let agreements = judged.iter().filter_map(|(_, verdict)| verdict.agreement()).collect();
+        let other = judged.iter().find(|(_, verdict)| verdict.allows() != case.allow);
+        let passed = other.is_none() && (!judged.is_empty() || !case.allow);
+        let witness = other.or(judged.first()).cloned();
+        outcomes.push(Outcome { at, passed, witness, flows: flows.len(), agreements });
     }
     outcomes
 }

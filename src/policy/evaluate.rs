@@ -32,6 +32,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The number of the agreement by which it passes.
+    pub fn agreement(&self) -> Option<u32> {
+        match self {
+            Self::Allow { agreement, .. } => Some(*agreement),
+            Self::Deny(_) => None,
+        }
+    }
+
     /// What was decisive.
     pub fn tier(&self) -> Tier {
         match self {
