@@ -1,0 +1,38 @@
+//! `turnpike policy …`: the definition as a whole.
+
+mod allot;
+mod check;
+mod test;
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Failure};
+
+/// Arguments of `turnpike policy`.
+#[derive(Debug, Args)]
+pub struct Policy {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a definition: every error and warning with its place. Writes nothing.
+    Check(check::Arguments),
+    /// Give numbers, management addresses and overlay prefixes to what has none, in allotted.toml.
+    Allot(allot::Arguments),
+    /// Judge the definition's own tests.
+    Test(test::Arguments),
+}
+
+/// Runs `turnpike policy`.
+///
+/// # Errors
+/// See the exit codes of each subcommand.
+pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
+    match &arguments.command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Allot(arguments) => allot::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
+    }
+}
