@@ -2,6 +2,8 @@
 
 mod allot;
 mod check;
+mod fmt;
+mod schema;
 mod test;
 
 use clap::{Args, Subcommand};
@@ -23,6 +25,10 @@ enum Command {
     Allot(allot::Arguments),
     /// Judge the definition's own tests.
     Test(test::Arguments),
+    /// Bring the files into one form: order of keys, blanks, line breaks. What they say and all comments stay.
+    Fmt(fmt::Arguments),
+    /// Print the JSON Schema of a kind of file, for editors.
+    Schema(schema::Arguments),
 }
 
 /// Runs `turnpike policy`.
@@ -34,5 +40,7 @@ pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(arguments),
         Command::Allot(arguments) => allot::run(arguments),
         Command::Test(arguments) => test::run(arguments),
+        Command::Fmt(arguments) => fmt::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
     }
 }
