@@ -8,6 +8,7 @@ mod cases;
 mod council;
 mod network;
 mod section;
+mod table;
 mod text;
 
 pub(super) use agreement::{Agreement, AgreementFile, Consent};
@@ -20,6 +21,7 @@ pub(super) use text::Texts;
 use super::finding::{Code, Report};
 use super::source::{Files, Mark, Source};
 use section::Sections;
+use table::tables;
 
 /// A file, read.
 #[derive(Debug)]
