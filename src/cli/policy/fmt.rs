@@ -137,3 +137,32 @@ fn one(arguments: &Arguments) -> Result<Exit, Failure> {
     output::print(&form)?;
     Ok(Exit::Fine)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_under_the_hand_keeps_every_file_as_it_was() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let network = dir.path().join("network.toml");
+        fs::write(&network, "network={name='x'}\n").expect("a file");
+        fs::create_dir(dir.path().join("tests")).expect("a folder");
+        fs::write(dir.path().join("tests/a.toml"), "as_of=2026-06-01T10:00:00Z\n").expect("a file");
+        let folder = definition::read(dir.path()).expect("a folder");
+        let differing = differing(&folder).expect("they are TOML");
+        assert_eq!(differing.len(), 2);
+        fs::write(dir.path().join("tests/a.toml"), "as_of=2026-06-02T10:00:00Z\n").expect("a file");
+        let failure = write(&folder, &differing).expect_err("it has changed");
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.cause.contains("tests/a.toml has changed"), "{}", failure.cause);
+        assert_eq!(fs::read_to_string(&network).expect("a file"), "network={name='x'}\n");
+        let beside = |path: &Path| fs::read_dir(path).expect("a folder").count();
+        assert_eq!((beside(dir.path()), beside(&dir.path().join("tests"))), (2, 1), "nothing is left beside them");
+        let folder = definition::read(dir.path()).expect("a folder");
+        write(&folder, &super::differing(&folder).expect("they are TOML")).expect("nothing has changed since");
+        assert_eq!(fs::read_to_string(&network).expect("a file"), "[network]\nname = \"x\"\n");
+    }
+}
