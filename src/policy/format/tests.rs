@@ -1,3 +1,5 @@
+//! Facts of the form, each with its inverse: a form stays as it is.
+
 use super::*;
 
 fn formatted(text: &str) -> String {
