@@ -183,17 +183,50 @@ impl Folder {
 /// # Errors
 /// 77 or 69, naming the file.
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let written = write_new(&temporary, path, text)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(folder)?.sync_all());
-    written.map_err(|error| {
-        // The failure to write is what is told; a temporary file that stays is harmless.
-        fs::remove_file(&temporary).ok();
-        unwritable(path, &error)
-    })
+    Staged::new(path, text)?.commit()
+}
+
+/// A file's new content, written beside it and not yet in its place; dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Staged {
+    /// Writes the content to a temporary file in the same folder.
+    ///
+    /// # Errors
+    /// 77 or 69, naming the file.
+    pub fn new(path: &Path, text: &str) -> Result<Self, Failure> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = folder_of(path).join(format!(".{name}.{}.new", std::process::id()));
+        let staged = Self { path: path.to_owned(), temporary };
+        write_new(&staged.temporary, path, text).map_err(|error| unwritable(path, &error))?;
+        Ok(staged)
+    }
+
+    /// Puts the new content in the file's place.
+    ///
+    /// # Errors
+    /// 77 or 69, naming the file.
+    pub fn commit(self) -> Result<(), Failure> {
+        let renamed = fs::rename(&self.temporary, &self.path);
+        let synced = renamed.and_then(|()| File::open(folder_of(&self.path))?.sync_all());
+        synced.map_err(|error| unwritable(&self.path, &error))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It is gone where it was renamed; where it cannot be removed, a temporary file that stays is harmless.
+        fs::remove_file(&self.temporary).ok();
+    }
+}
+
+/// The folder in which a file lies, which is this one for a name alone.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_new(temporary: &Path, path: &Path, text: &str) -> io::Result<()> {

@@ -14,11 +14,11 @@ use crate::definition::{base, here, lines, replaced, resolve, text, write};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bad {
-    file: String,
+pub struct Bad {
+    pub file: String,
     replace: String,
     with: String,
-    code: String,
+    pub code: String,
     at_file: Option<String>,
     point: String,
     message: String,
@@ -27,7 +27,7 @@ struct Bad {
     others: bool,
 }
 
-fn variants() -> Vec<(String, Bad)> {
+pub fn variants() -> Vec<(String, Bad)> {
     let entries = std::fs::read_dir(here("tests/policy/bad")).expect("the folder");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
@@ -41,7 +41,7 @@ fn variants() -> Vec<(String, Bad)> {
 }
 
 impl Bad {
-    fn files(&self) -> Files {
+    pub fn files(&self) -> Files {
         replaced(base(), &self.file, &self.replace, &self.with)
     }
 

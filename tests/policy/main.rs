@@ -5,6 +5,8 @@ mod bad;
 mod command;
 mod consents;
 mod definition;
+mod formatted;
 mod mutated;
 mod refused;
+mod schema;
 mod verdicts;

@@ -6,7 +6,7 @@ use turnpike::policy::Files;
 use crate::definition::{allotted, base, folder, here, resolve, text};
 
 /// The way to a value: keys and, as numbers, places in lists.
-type Way = Vec<String>;
+pub type Way = Vec<String>;
 
 /// The keys that the format requires, by file and table.
 const REQUIRED: &[(&str, &str, &[&str])] = &[
@@ -25,12 +25,12 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[
     ("", "", &["network", "council", "agreement"]),
 ];
 
-fn shipped() -> [(&'static str, Files); 2] {
+pub fn shipped() -> [(&'static str, Files); 2] {
     let example = folder(&here("examples/three-councils"));
     [("base", base()), ("examples/three-councils", allotted(example))]
 }
 
-fn parse(files: &Files, path: &str) -> Value {
+pub fn parse(files: &Files, path: &str) -> Value {
     Value::Table(text(files, path).parse::<Table>().unwrap_or_else(|error| panic!("{path}: {error}")))
 }
 
@@ -66,7 +66,7 @@ fn change(root: &mut Value, way: &[String], edit: impl FnOnce(&mut Table, &str))
     edit(value.as_table_mut().expect("a table"), last);
 }
 
-fn mutated(files: &Files, path: &str, way: &[String], edit: impl FnOnce(&mut Table, &str)) -> Files {
+pub fn mutated(files: &Files, path: &str, way: &[String], edit: impl FnOnce(&mut Table, &str)) -> Files {
     let mut root = parse(files, path);
     change(&mut root, way, edit);
     let mut files = files.clone();
@@ -74,7 +74,7 @@ fn mutated(files: &Files, path: &str, way: &[String], edit: impl FnOnce(&mut Tab
     files
 }
 
-fn each_key(mut check: impl FnMut(&str, &Files, &str, &Way)) -> usize {
+pub fn each_key(mut check: impl FnMut(&str, &Files, &str, &Way)) -> usize {
     let mut count = 0;
     for (name, files) in shipped() {
         resolve(&files).unwrap_or_else(|found| panic!("{name} holds: {found:?}"));

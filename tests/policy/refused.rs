@@ -108,7 +108,7 @@ fn what_is_printed_of_a_hostile_file_cannot_steer_a_terminal() {
 }
 
 /// Every file of the base with octets replaced, doubled or cut out at some places.
-fn torn() -> impl Strategy<Value = Files> {
+pub fn torn() -> impl Strategy<Value = Files> {
     let places: Vec<String> = base().iter().map(|(path, _)| path.to_owned()).collect();
     let edit = (prop::sample::select(places), any::<prop::sample::Index>(), 0..40_usize, "[ -~\n]{0,12}|\\PC{0,4}");
     prop::collection::vec(edit, 1..6).prop_map(|edits| {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::{Root, Sections};
+use super::{Root, Sections, tables};
 use crate::policy::finding::Report;
 
 type Text = Spanned<String>;
@@ -23,7 +23,7 @@ impl Root for AgreementFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Agreement {
     pub(in crate::policy) id: Text,
     pub(in crate::policy) service: Text,
@@ -41,11 +41,16 @@ pub(in crate::policy) struct Agreement {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Consent {
     pub(in crate::policy) council: Option<Text>,
     pub(in crate::policy) by: Option<Text>,
     pub(in crate::policy) at: Option<Spanned<Datetime>>,
     pub(in crate::policy) terms: Option<Text>,
     pub(in crate::policy) signature: Option<Text>,
+}
+
+tables! {
+    Agreement: "a table",
+    Consent: "a table",
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Root, Sections};
+use super::{Root, Sections, tables};
 use crate::policy::finding::Report;
 
 /// What stands under a table's names.
@@ -40,9 +40,13 @@ impl Root for AllottedFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { number = 1, overlay = [] }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Department {
     pub(in crate::policy) number: Spanned<i64>,
     #[serde(default)]
     pub(in crate::policy) overlay: Vec<Spanned<String>>,
+}
+
+tables! {
+    Department: "a table such as { number = 1, overlay = [] }",
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::{Root, Sections};
+use super::{Root, Sections, tables};
 use crate::policy::finding::Report;
 
 type Text = Spanned<String>;
@@ -24,7 +24,7 @@ impl Root for CaseFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Case {
     pub(in crate::policy) from: Text,
     pub(in crate::policy) to: Text,
@@ -34,4 +34,8 @@ pub(in crate::policy) struct Case {
     pub(in crate::policy) identity: Option<Text>,
     pub(in crate::policy) expect: Text,
     pub(in crate::policy) why: Option<String>,
+}
+
+tables! {
+    Case: "a table",
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Root, Sections, Texts};
+use super::{Root, Sections, Texts, tables};
 use crate::policy::finding::Report;
 
 type Text = Spanned<String>;
@@ -30,7 +30,7 @@ impl Root for CouncilFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Council {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) title: Option<String>,
@@ -40,14 +40,14 @@ pub(in crate::policy) struct Council {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Signer {
     pub(in crate::policy) by: Option<Text>,
     pub(in crate::policy) key: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Edge {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) site: Option<Text>,
@@ -55,7 +55,7 @@ pub(in crate::policy) struct Edge {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Uplink {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) device: Text,
@@ -74,7 +74,7 @@ pub(in crate::policy) enum Rate {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Department {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) at: Option<Text>,
@@ -88,18 +88,28 @@ pub(in crate::policy) struct Department {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { device = \"eth1\" }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Segment {
     pub(in crate::policy) device: Text,
     pub(in crate::policy) vlan: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Service {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) department: Text,
     pub(in crate::policy) hosts: Option<Spanned<Vec<Text>>>,
     pub(in crate::policy) host: Option<Text>,
     pub(in crate::policy) ports: Spanned<Texts>,
+}
+
+tables! {
+    Council: "a table",
+    Signer: "a table",
+    Edge: "a table",
+    Uplink: "a table",
+    Department: "a table",
+    Segment: "a table such as { device = \"eth1\" }",
+    Service: "a table",
 }

@@ -8,6 +8,7 @@ mod cases;
 mod council;
 mod network;
 mod section;
+mod table;
 mod text;
 
 pub(super) use agreement::{Agreement, AgreementFile, Consent};
@@ -20,6 +21,7 @@ pub(super) use text::Texts;
 use super::finding::{Code, Report};
 use super::source::{Files, Mark, Source};
 use section::Sections;
+use table::tables;
 
 /// A file, read.
 #[derive(Debug)]
@@ -72,19 +74,28 @@ fn folder<T: Root>(files: &Files, folder: &str, report: &mut Report) -> Vec<Docu
 }
 
 fn one<T: Root>(files: &Files, path: &str, report: &mut Report) -> Option<Document<T>> {
-    let text = match std::str::from_utf8(files.get(path)?) {
-        Ok(text) => text.to_owned(),
-        Err(error) => {
-            let line = files.get(path)?.get(..error.valid_up_to())?.iter().filter(|&&b| b == b'\n').count();
-            let mut mark = Mark::file(path);
-            mark.origin.line = u32::try_from(line + 1).unwrap_or(u32::MAX);
-            report.error(mark, Code::NotUtf8, "the file is not UTF-8").advise("save it as UTF-8 text");
-            return None;
-        }
-    };
-    let source = Source::new(path, text);
+    let source = source(path, files.get(path)?, report)?;
     let value = T::read(Sections::parse(&source, report)?, report);
     let name = path.rsplit('/').next().unwrap_or(path);
     let stem = name.strip_suffix(".toml").unwrap_or(name).to_owned();
     Some(Document { source, stem, value })
+}
+
+/// A file's octets as text, if they are UTF-8.
+pub(super) fn source(path: &str, octets: &[u8], report: &mut Report) -> Option<Source> {
+    match std::str::from_utf8(octets) {
+        Ok(text) => Some(Source::new(path, text.to_owned())),
+        Err(error) => {
+            let line = octets.get(..error.valid_up_to())?.iter().filter(|&&b| b == b'\n').count();
+            let mut mark = Mark::file(path);
+            mark.origin.line = u32::try_from(line + 1).unwrap_or(u32::MAX);
+            report.error(mark, Code::NotUtf8, "the file is not UTF-8").advise("save it as UTF-8 text");
+            None
+        }
+    }
+}
+
+/// Whether a file is TOML, whatever it says; if not, every fault is reported.
+pub(super) fn is_toml(source: &Source, report: &mut Report) -> bool {
+    Sections::parse(source, report).is_some()
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Root, Sections, Texts};
+use super::{Root, Sections, Texts, tables};
 use crate::policy::finding::Report;
 
 type Text = Spanned<String>;
@@ -36,7 +36,7 @@ impl Root for NetworkFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Network {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) overlay: Spanned<Texts>,
@@ -46,7 +46,7 @@ pub(in crate::policy) struct Network {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Controller {
     #[serde(default)]
     pub(in crate::policy) urls: Vec<Text>,
@@ -55,7 +55,7 @@ pub(in crate::policy) struct Controller {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Hub {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) endpoints: Spanned<Vec<Text>>,
@@ -63,14 +63,14 @@ pub(in crate::policy) struct Hub {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Class {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) lease: Text,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Sla {
     pub(in crate::policy) name: Option<Text>,
     pub(in crate::policy) rtt_ms: Option<Spanned<f64>>,
@@ -79,7 +79,7 @@ pub(in crate::policy) struct Sla {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct Guardrail {
     pub(in crate::policy) id: Text,
     pub(in crate::policy) deny: Text,
@@ -88,9 +88,19 @@ pub(in crate::policy) struct Guardrail {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(in crate::policy) struct ManagementAllow {
     pub(in crate::policy) from: Option<Text>,
     #[serde(default)]
     pub(in crate::policy) to: Vec<Text>,
+}
+
+tables! {
+    Network: "a table",
+    Controller: "a table",
+    Hub: "a table",
+    Class: "a table",
+    Sla: "a table",
+    Guardrail: "a table",
+    ManagementAllow: "a table",
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Exit, Failure, definition, explain, output};
+use super::explain;
+use crate::cli::{Exit, Failure, definition, output};
 use crate::identity::{Id, Name};
 use crate::policy::model::Model;
 use crate::policy::{Reach, reach};

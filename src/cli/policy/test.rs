@@ -1,73 +1,24 @@
-//! `turnpike policy check|allot|test`: the definition as a whole.
+//! `turnpike policy test`: the facts that the definition itself asks to be kept.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::definition::{self, Folder};
-use super::{Exit, Failure, explain, findings, output, render, show};
+use crate::cli::definition::{self, Folder};
+use crate::cli::{Exit, Failure, output};
 use crate::net::{Aim, Flow};
 use crate::policy::cases::{self, Case, Outcome};
-use crate::policy::model::{Agreement, Model, Origin, Void};
-use crate::policy::{self, Code, Finding, Question, Verdict};
-
-/// Arguments of `turnpike policy`.
-#[derive(Debug, Args)]
-pub struct Policy {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Check a definition: every error and warning with its place. Writes nothing.
-    Check(Check),
-    /// Give numbers, management addresses and overlay prefixes to what has none, in allotted.toml.
-    Allot(Allot),
-    /// Judge the definition's own tests.
-    Test(Test),
-    /// Why somebody may reach something, or not, and what would change it.
-    Explain(explain::Arguments),
-    /// Who reaches what, as a table or as a matrix.
-    Show(show::Arguments),
-    /// The nftables table that a gateway would hold, with remarks.
-    Render(render::Arguments),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 fine, 1 invalid, 4 a consent is missing (--strict).\n\n\
-    Examples:\n  turnpike policy check examples/three-councils\n  \
-    turnpike policy check . --strict --at 2026-04-01T00:00:00Z --json")]
-struct Check {
-    /// The definition's folder.
-    dir: PathBuf,
-    /// Exit 4 if an agreement lacks a council's consent.
-    #[arg(long)]
-    strict: bool,
-    /// Judge agreements as of this time (RFC 3339, with offset) instead of now.
-    #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
-    /// Print the findings as a JSON array.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "What is given out is never given again. Commit allotted.toml with the definition.\n\n\
-    Example:\n  turnpike policy allot examples/three-councils")]
-struct Allot {
-    /// The definition's folder.
-    dir: PathBuf,
-}
+use crate::policy::model::{Agreement, Model, Origin};
+use crate::policy::{self, Question, Verdict};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all hold, 1 invalid, 2 a test failed.\n\
     Agreements in force of which no test sees a flow pass are named with --coverage.\n\n\
     Examples:\n  turnpike policy test examples/three-councils\n  \
     turnpike policy test . --coverage --at 2026-06-01T10:00:00Z")]
-struct Test {
+pub(super) struct Arguments {
     /// The definition's folder.
     dir: PathBuf,
     /// Judge tests that name no time of their own as of this time (RFC 3339, with offset) instead of their
@@ -82,74 +33,8 @@ struct Test {
     coverage: bool,
 }
 
-/// Runs `turnpike policy`.
-///
-/// # Errors
-/// See the exit codes of each subcommand.
-pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
-    match &arguments.command {
-        Command::Check(arguments) => check(arguments),
-        Command::Allot(arguments) => allot(arguments),
-        Command::Test(arguments) => test(arguments),
-        Command::Explain(arguments) => explain::run(arguments),
-        Command::Show(arguments) => show::run(arguments),
-        Command::Render(arguments) => render::run(arguments),
-    }
-}
-
-fn check(arguments: &Check) -> Result<Exit, Failure> {
-    let folder = definition::read(&arguments.dir)?;
-    let resolved = match folder.resolve(arguments.at.unwrap_or_else(Timestamp::now)) {
-        Ok(resolved) => resolved,
-        Err(found) if arguments.json => {
-            findings::print_json(&found)?;
-            return Ok(Exit::Invalid);
-        }
-        Err(found) => return Err(folder.failure(&found)),
-    };
-    if arguments.json {
-        findings::print_json(&resolved.warnings)?;
-    } else {
-        eprint!("{}", findings::render(&resolved.warnings, &folder.files, &folder.path));
-        output::print(&summary(&resolved.model, &resolved.warnings))?;
-    }
-    let missing = resolved.warnings.iter().any(|warning| warning.code == Code::ConsentMissing);
-    Ok(if arguments.strict && missing { Exit::ConsentMissing } else { Exit::Fine })
-}
-
-fn summary(model: &Model, warnings: &[Finding]) -> String {
-    let in_force = model.agreements.iter().filter(|agreement| agreement.in_force()).count();
-    let ended = |void: &Void| matches!(void, Void::Ended(_));
-    let ended = model.agreements.iter().filter(|agreement| agreement.void.iter().any(ended)).count();
-    format!(
-        "network '{}' holds as of {}: {} councils, {} departments, {} services, {} of {} agreements in force \
-         ({ended} ended), {} warnings\n",
-        model.network,
-        model.at,
-        model.councils.len(),
-        model.departments.len(),
-        model.services.len(),
-        in_force,
-        model.agreements.len(),
-        warnings.len(),
-    )
-}
-
-fn allot(arguments: &Allot) -> Result<Exit, Failure> {
-    let folder = definition::read(&arguments.dir)?;
-    let given = folder.whole().and_then(|()| policy::allot(&folder.files));
-    let text = given.map_err(|found| folder.failure(&found))?;
-    if folder.files.get("allotted.toml") == Some(text.as_bytes()) {
-        output::print("allotted.toml is complete\n")?;
-        return Ok(Exit::Fine);
-    }
-    let path = arguments.dir.join("allotted.toml");
-    definition::replace(&path, &text)?;
-    output::print(&format!("{} written: commit it with the definition\n", path.display()))?;
-    Ok(Exit::Fine)
-}
-
-fn test(arguments: &Test) -> Result<Exit, Failure> {
+/// Runs `turnpike policy test`.
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let folder = definition::read(&arguments.dir)?;
     // What is in force is judged test by test; this instant serves to resolve, and for coverage.
     let at = arguments.at.unwrap_or_else(Timestamp::now);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Exit, Failure, definition, explain, output};
+use super::explain;
+use crate::cli::{Exit, Failure, definition, output};
 use crate::identity::Name;
 use crate::policy::model::{Model, Origin};
 use crate::policy::{self, printable};

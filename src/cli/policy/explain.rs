@@ -7,8 +7,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Exit, Failure, definition, output};
 use crate::bundle::{Judgement, Role, Rule};
+use crate::cli::{Exit, Failure, definition, output};
 use crate::identity::{Name, Qualified};
 use crate::net::{Aim, Flow, Protocol};
 use crate::policy::explain::{Answer, Change, Elsewhere, End, Explainer, Explanation, Missing, Part, Remedy, Step};
