@@ -12,8 +12,10 @@
 use nftables::expr::MetaKey;
 
 use super::elements::{FAMILIES, answer};
+use super::marks;
 use super::statement::{
     Expr, Rule, Side, Stmt, address, any_of, back, count, field, goto, icmp, is, meta, number, port, prefix, range,
+    set_mark,
 };
 use super::table::Table;
 use crate::bundle::{Guardrail, Match};
@@ -26,8 +28,12 @@ const COUNTER: &str = "g_";
 pub(super) fn add(table: &mut Table, guardrails: &[Guardrail]) {
     table.counters.extend(guardrails.iter().map(|guardrail| counter(&guardrail.id)));
     for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
-        let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto("c_guarded")];
-        let guard = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &hit(guardrail)));
+        // The mark says which one it was to whoever reads the record.
+        let hit = |place: u32, guardrail: &Guardrail| {
+            vec![count(counter(&guardrail.id)), set_mark(number(place & marks::DEPARTMENT)), goto("c_guarded")]
+        };
+        let numbered = (1..).zip(guardrails);
+        let guard = numbered.flat_map(|(place, guardrail)| rules(guardrail, client, &hit(place, guardrail)));
         table.chain(format!("c_guard_{name}"), guard.collect());
         let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
         table.chain(format!("c_try_{name}"), skip.chain([vec![goto(format!("c_{name}"))]]).collect());

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  c_policy   ICMP errors only as related to a flow of an agreement in force
+//!             new, the first     ─▶ c_first:    guardrails, c_open, then perhaps c_try_back
 //!             direction original ─▶ c_original: guardrails, c_go, then perhaps c_try_back
 //!             established        ─▶ c_reply:    guardrails, c_back, then perhaps c_try_go
 //!  c_transit  without connection tracking, at relays: c_try_go, and unless it opens TCP c_try_back
 //!  c_go       (department of the source,      destination, protocol, destination port) → agreement: accept
+//!  c_open     the same, and the flow is told of
 //!  c_back     (department of the destination, source,      protocol, source port)      → agreement: accept
 //! ```
 //!
@@ -18,6 +20,9 @@
 //! to 500), one entry of connection tracking serves both directions, and it may be the other's that was revoked.
 //! A relay cannot tell an unsolicited UDP answer from a granted one; both edges can.
 //!
+//! A flow is told of by the packet that opens it. One that was open before connection tracking knew of it, and whose
+//! server speaks first, passes untold.
+//!
 //! Relays do not know a packet's direction, and the answer to a client that happens to use a guarded port must
 //! pass: there a guardrail only keeps the packet from being looked up in the direction in which it denies it.
 
@@ -25,10 +30,12 @@ use nftables::expr::MetaKey;
 
 use super::elements::{FAMILIES, per};
 use super::statement::{
-    Expr, Rule, Side, Stmt, accept, address, any_of, concat, continues_tcp, count, ct, drop, field, goto, icmp, is,
-    is_not, jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text, within,
+    Expr, Rule, Side, Stmt, accept, address, any_of, any_state, concat, continues_tcp, count, ct, drop, field, goto,
+    icmp, is, is_not, jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text,
+    within,
 };
 use super::table::Table;
+use super::tell::{Cause, drop_for, refuse, told};
 use super::{Reason, marks};
 use crate::bundle::Role;
 use crate::net::{Family, Protocol};
@@ -36,6 +43,8 @@ use crate::net::{Family, Protocol};
 /// Adds the chains of the policy.
 pub(super) fn add(table: &mut Table, role: Role) {
     table.chain("c_policy", policy());
+    table.chain("c_unsettled", unsettled());
+    table.chain("c_first", tracked("c_guard_go", "c_open", "c_try_back"));
     table.chain("c_original", tracked("c_guard_go", "c_go", "c_try_back"));
     table.chain("c_reply", tracked("c_guard_back", "c_back", "c_try_go"));
     if role == Role::Relay {
@@ -45,14 +54,21 @@ pub(super) fn add(table: &mut Table, role: Role) {
             table.chain(per(family, "c_transit_error"), transit_error(family));
         }
     }
-    for (name, client) in [("c_go", Side::Source), ("c_back", Side::Destination)] {
+    let [gate, accept] = pass();
+    let open = [gate, goto("c_opened")];
+    for (name, client, then) in
+        [("c_open", Side::Source, &open), ("c_go", Side::Source, &pass()), ("c_back", Side::Destination, &pass())]
+    {
         table.chain(name, families(name));
         for family in FAMILIES {
-            table.chain(per(family, name), lookups(family, client));
+            table.chain(per(family, name), lookups(family, client, then));
         }
     }
-    table.chain("c_denied", counted("s_denied", Reason::UnknownSource));
-    table.chain("c_guarded", counted("s_guarded", Reason::Guarded));
+    table.chain("c_opened", told(Cause::Opened, &accept));
+    let unknown = drop_for(Cause::Dropped(Reason::UnknownSource));
+    table.chain("c_denied", counted("s_denied", drop_for(Cause::NoAgreement), Reason::UnknownSource, unknown));
+    table.chain("c_guarded", told(Cause::Guardrail, &goto("c_guarded_by")));
+    table.chain("c_guarded_by", counted("s_guarded", drop(), Reason::Guarded, drop()));
 }
 
 /// One rule per family: an ICMP error that belongs to a flow that is tracked.
@@ -81,11 +97,21 @@ fn pass() -> [Stmt; 2] {
 fn policy() -> Vec<Rule> {
     let [gate, accept] = pass();
     let mut rules = errors([within(ct("mark"), "s_agreement"), gate, accept]);
-    rules.push(vec![state("related"), count(Reason::Invalid.counter()), drop()]);
+    rules.push(vec![any_state(["new", "related"]), goto("c_unsettled")]);
     rules.push(vec![is(ct("direction"), text("original")), goto("c_original")]);
     rules.push(vec![state("established"), goto("c_reply")]);
-    rules.push(vec![count(Reason::Invalid.counter()), drop()]);
+    rules.push(refuse(Reason::Invalid).into());
     rules
+}
+
+/// What is no part of an exchange yet: two states share one question in `c_policy`, so that established packets pay
+/// nothing for it. UDP that nobody answers stays new; its first packet alone has no agreement as its ct mark.
+fn unsettled() -> Vec<Rule> {
+    vec![
+        vec![state("new"), is(ct("mark"), number(0u8)), goto("c_first")],
+        vec![state("new"), goto("c_original")],
+        refuse(Reason::Invalid).into(),
+    ]
 }
 
 fn tracked(guard: &'static str, first: &'static str, second: &'static str) -> Vec<Rule> {
@@ -136,8 +162,8 @@ fn department_of(family: Family, side: Side) -> [Rule; 2] {
     [vec![set_mark(number(0u8))], vec![set_mark(found)]]
 }
 
-/// Accepts what an agreement allows, the department at the `client`'s side being the one that opened the flow.
-fn lookups(family: Family, client: Side) -> Vec<Rule> {
+/// Does `then` with what an agreement allows, the department at the `client`'s side being the one that opened the flow.
+fn lookups(family: Family, client: Side, then: &[Stmt]) -> Vec<Rule> {
     let server = client.other();
     let ports = || is(meta(MetaKey::L4proto), any_of([Protocol::TCP, Protocol::UDP, Protocol::SCTP].map(protocol)));
     let key = |fields: Vec<Expr>| concat([mark(), address(family, server)].into_iter().chain(fields));
@@ -145,11 +171,11 @@ fn lookups(family: Family, client: Side) -> Vec<Rule> {
     let kinds = if client == Side::Source { "m_icmp" } else { "m_echo" };
     let kind = field(icmp(family), "type");
     let mut rules: Vec<Rule> = department_of(family, client).into();
-    rules.push(allow(vec![ports()], flow(), &per(family, "m_port")));
-    rules.push(allow(vec![ports()], flow(), &per(family, "m_range")));
-    rules.push(allow(Vec::new(), key(vec![kind]), &per(family, kinds)));
-    rules.push(allow(Vec::new(), key(vec![meta(MetaKey::L4proto)]), &per(family, "m_protocol")));
-    rules.push(allow(Vec::new(), key(Vec::new()), &per(family, "m_any")));
+    rules.push(allow(vec![ports()], flow(), &per(family, "m_port"), then));
+    rules.push(allow(vec![ports()], flow(), &per(family, "m_range"), then));
+    rules.push(allow(Vec::new(), key(vec![kind]), &per(family, kinds), then));
+    rules.push(allow(Vec::new(), key(vec![meta(MetaKey::L4proto)]), &per(family, "m_protocol"), then));
+    rules.push(allow(Vec::new(), key(Vec::new()), &per(family, "m_any"), then));
     rules
 }
 
@@ -157,20 +183,20 @@ fn protocol(protocol: Protocol) -> Expr {
     number(protocol.0)
 }
 
-fn allow(mut rule: Vec<Stmt>, key: Expr, map: &str) -> Rule {
+fn allow(mut rule: Vec<Stmt>, key: Expr, map: &str, then: &[Stmt]) -> Rule {
     rule.push(set_ct_mark(lookup(key, map)));
-    rule.extend(pass());
+    rule.extend(then.iter().cloned());
     rule
 }
 
-/// Reason, counted by the source's department.
-fn counted(set: &str, unknown: Reason) -> Vec<Rule> {
+/// Counts by the source's department and does `then`; without one counts by the reason and does `otherwise`.
+fn counted(set: &str, then: Stmt, unknown: Reason, otherwise: Stmt) -> Vec<Rule> {
     let mut rules = vec![vec![set_mark(number(0u8))]];
     for family in FAMILIES {
         let [_, found] = department_of(family, Side::Source);
         rules.push(found);
     }
-    rules.push(vec![within(mark(), set), drop()]);
-    rules.push(vec![count(unknown.counter()), drop()]);
+    rules.push(vec![within(mark(), set), then]);
+    rules.push(vec![count(unknown.counter()), otherwise]);
     rules
 }

@@ -68,6 +68,7 @@ pub mod marks;
 mod observe;
 mod statement;
 mod table;
+mod tell;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
 use sha2::{Digest as _, Sha256};
@@ -77,6 +78,7 @@ use crate::net::Prefix;
 
 pub use batch::Batch;
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
+pub use tell::{Cause, GROUP, SNAP};
 
 use table::{Base, Chain, Table};
 
