@@ -48,7 +48,7 @@ impl Count {
     }
 
     /// What came since `before`; all of it if the counter began anew in between.
-    fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         match (self.packets.checked_sub(before.packets), self.bytes.checked_sub(before.bytes)) {
             (Some(packets), Some(bytes)) => Self { packets, bytes },
             _ => self,
