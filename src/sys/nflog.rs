@@ -304,6 +304,19 @@ mod tests {
         }
     }
 
+    /// What Linux 6.18 sent, as the fuzzer begins with it. Little-endian, as both machines that we build for.
+    #[test]
+    fn what_a_kernel_sent_is_read_in_full() {
+        let read = |octets: &[u8]| records(octets);
+        let udp = read(include_bytes!("../../fuzz/seeds/nflog/udp4"));
+        let record = udp.first().expect("a record");
+        assert_eq!((record.prefix.as_str(), record.hook, record.mark), ("turnpike no_agreement", 3, 0x8000_0002));
+        assert_eq!((record.octets.len(), record.output, record.sequence), (96, 1, Some(0)));
+        let several = read(include_bytes!("../../fuzz/seeds/nflog/several"));
+        let sequence: Vec<u32> = several.iter().filter_map(|record| record.sequence).collect();
+        assert!(sequence.len() >= 5 && sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequence:?}");
+    }
+
     #[test]
     fn an_answer_that_is_no_acknowledgement_is_an_error() {
         let answer = |code: i32| {
