@@ -71,9 +71,9 @@ impl Directory {
                 services.entry(host).or_default().push(entry);
             }
         }
-        let name_of =
-            |number: u32| policy.services.iter().find(|service| service.number == number).map(|it| it.name.clone());
-        let agreements = policy.agreements.iter().map(|it| (it.number, (it.id.clone(), name_of(it.service))));
+        let names: HashMap<u32, &Qualified> = policy.services.iter().map(|it| (it.number, &it.name)).collect();
+        let service = |number| names.get(&number).map(|&name| name.clone());
+        let agreements = policy.agreements.iter().map(|it| (it.number, (it.id.clone(), service(it.service))));
         Self {
             network: policy.network.clone(),
             gateway: policy.gateway.clone(),

@@ -132,7 +132,7 @@ pub async fn raise(
     let enforcer = Enforcer::new(&settings.device);
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
     let applied = Timestamp::now();
-    let recorder = Recorder::start(&settings.events, target.directory(&settings));
+    let recorder = Recorder::start(&settings.events, || target.directory(&settings));
     let mut gateway = Gateway {
         started: applied,
         configuration: Configuration {

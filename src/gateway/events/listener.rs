@@ -27,7 +27,8 @@ pub(super) fn run(shared: &Shared, windows: &SyncSender<Vec<Event>>) {
         let ended = match Nflog::open(ruleset::GROUP, ruleset::SNAP) {
             Ok(nflog) => {
                 shared.deaf.store(None);
-                Listener::new(shared, windows, nflog).listen()
+                let Some(names) = shared.directory.load_full() else { return };
+                Listener::new(shared, windows, nflog, names).listen()
             }
             Err(error) => Err(error),
         };
@@ -57,8 +58,7 @@ struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    fn new(shared: &'a Shared, windows: &'a SyncSender<Vec<Event>>, nflog: Nflog) -> Self {
-        let names = shared.directory.load_full();
+    fn new(shared: &'a Shared, windows: &'a SyncSender<Vec<Event>>, nflog: Nflog, names: Arc<Directory>) -> Self {
         let nft = Nft::new();
         let untold = untold(&nft);
         Self {
@@ -97,7 +97,7 @@ impl<'a> Listener<'a> {
 
     /// Takes up other names; what was gathered by the former ones is told by them.
     fn follow(&mut self) {
-        let newest = self.shared.directory.load_full();
+        let Some(newest) = self.shared.directory.load_full() else { return };
         if !Arc::ptr_eq(&newest, &self.names[0]) {
             self.end_window();
             self.names = [newest, Arc::clone(&self.names[0])];

@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 
 use crate::event::{Directory, Event};
 use crate::telemetry::conditions::Condition;
@@ -57,7 +57,8 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Shared {
-    directory: ArcSwap<Directory>,
+    /// `None` while nothing is recorded.
+    directory: ArcSwapOption<Directory>,
     stop: AtomicBool,
     written: AtomicU64,
     suppressed: AtomicU64,
@@ -70,9 +71,9 @@ struct Shared {
 
 impl Recorder {
     /// Starts to record by these names. What goes wrong is a condition: events are no reason to carry no traffic.
-    pub fn start(events: &Events, directory: Directory) -> Self {
+    pub fn start(events: &Events, directory: impl FnOnce() -> Directory) -> Self {
         let shared = Arc::new(Shared {
-            directory: ArcSwap::from_pointee(directory),
+            directory: ArcSwapOption::empty(),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
@@ -85,6 +86,7 @@ impl Recorder {
             return Self { shared, to: "off".to_owned(), ended };
         };
         let to = sink.to_string();
+        shared.directory.store(Some(Arc::new(directory())));
         let (sender, windows) = mpsc::sync_channel(QUEUE);
         let listening = Arc::clone(&shared);
         begin("turnpike-nflog", &shared, running.clone(), move || listener::run(&listening, &sender));
@@ -94,8 +96,10 @@ impl Recorder {
     }
 
     /// Names flows by another policy from now on. The kernel may have it a moment before or after.
-    pub fn rename(&self, directory: Directory) {
-        self.shared.directory.store(Arc::new(directory));
+    pub fn rename(&self, directory: impl FnOnce() -> Directory) {
+        if self.shared.directory.load().is_some() {
+            self.shared.directory.store(Some(Arc::new(directory())));
+        }
     }
 
     /// What is wrong now.
