@@ -9,13 +9,14 @@
 //! | L4 | [`dataplane`] |
 //! | L3 | [`sys`], [`telemetry`], [`store`], [`http`] |
 //! | L2 | [`tunnel`], [`reconcile`] |
-//! | L1 | [`policy`], [`bundle`], [`ruleset`] |
+//! | L1 | [`policy`], [`bundle`], [`ruleset`], [`event`] |
 //! | L0 | [`net`], [`identity`] |
 
 pub mod bundle;
 pub mod cli;
 pub mod controller;
 pub mod dataplane;
+pub mod event;
 pub mod gateway;
 pub mod http;
 pub mod identity;

@@ -13,7 +13,7 @@ use super::scheduling::Competition;
 use super::workers::Crew;
 use super::{Exit, Failure};
 use crate::gateway::control::{self, ControlError, Request, Response};
-use crate::gateway::{Fault, GatewayError, Metrics, Settings};
+use crate::gateway::{Events, Fault, GatewayError, Metrics, Settings};
 use crate::telemetry::logging;
 
 /// Where a gateway keeps its state unless it is told otherwise.
@@ -44,6 +44,10 @@ enum Command {
 #[command(after_help = "\
 Signals: SIGHUP reads the bundle again; SIGTERM and SIGINT stop. The ruleset stays and closes by itself 30 s later.
 It works with and without systemd (Type=notify, WatchdogSec=).
+
+Events: a line for each flow that an agreement let pass or that was refused, and 10 s: who, whereto, why, how often.
+'suppressed' counts what was above the rate. The file is opened anew for each write, so rotating it is renaming it.
+Events are personal data: they hold addresses and no content. Keep them as long as your records of processing say.
 
 Environment:
   TURNPIKE_WITHOUT_OFFLOADS=udp_gso,tun_uso    as --without-offload
@@ -86,6 +90,10 @@ struct Run {
     /// Serve no metrics.
     #[arg(long, conflicts_with = "metrics")]
     no_metrics: bool,
+    /// Where to write denied and allowed flows: a file, to which JSON lines are appended, journald or off [default:
+    /// journald where it runs, else off]
+    #[arg(long, value_name = "FILE|journald|off", value_parser = events)]
+    events: Option<Events>,
     /// How the log on stderr is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -157,6 +165,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         scheduling,
         workers,
         metrics,
+        events: arguments.events.unwrap_or(Events::Default),
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))
 }
@@ -192,6 +201,15 @@ pub(super) fn unanswered(error: &ControlError) -> Failure {
         ControlError::Failed { .. } => (Exit::Unavailable, "try again; if it stays so, look at the gateway's log"),
     };
     Failure::new(exit, error.to_string(), remedy)
+}
+
+fn events(text: &str) -> Result<Events, String> {
+    match text {
+        "" => Err("name a file, journald or off".to_owned()),
+        "journald" => Ok(Events::Journald),
+        "off" => Ok(Events::Off),
+        file => Ok(Events::File(file.into())),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

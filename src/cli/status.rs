@@ -11,7 +11,9 @@ use super::{Exit, Failure};
 use crate::bundle::Role;
 use crate::gateway::control::{self, Request, Response};
 use crate::telemetry::conditions::{Report, Severity};
-use crate::telemetry::status::{Configuration, Drift, Link, Offload, Scheduling, Source, State, Status, Worker};
+use crate::telemetry::status::{
+    Configuration, Drift, Events, Link, Offload, Scheduling, Source, State, Status, Worker,
+};
 
 /// The offload by which datagrams leave in trains.
 const TRAINS: &str = "udp_gso";
@@ -55,9 +57,22 @@ fn page(status: &Status) -> String {
     text += "\n";
     text += &workers(&status.workers);
     text += &offloads(&status.offloads, &status.links);
+    text += &events(&status.events);
     text += &drift(&status.drift, status.at);
     text += &conditions(&status.conditions);
     text
+}
+
+/// Where flows are told, and what of them is not told one by one.
+fn events(events: &Events) -> String {
+    match events.to.as_str() {
+        "" => String::new(),
+        "off" => "events: off\n".to_owned(),
+        to => format!(
+            "events: {} written to {to}; {} packets suppressed, {} lost\n",
+            events.written, events.suppressed, events.lost
+        ),
+    }
 }
 
 fn heading(status: &Status) -> String {

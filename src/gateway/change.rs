@@ -61,8 +61,10 @@ impl Gateway {
         let held: BTreeSet<u16> = self.target.bundle.membership.uplinks.iter().map(planner::port).collect();
         let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner)?;
         preflight::bundle(&self.netlink, &target.bundle, &target.policy, &held).await?;
+        self.recorder.rename(|| target.directory(&self.settings));
         if let Err(error) = self.put(&target).await {
             self.put_back().await;
+            self.recorder.rename(|| self.target.directory(&self.settings));
             return Err(error);
         }
         self.target = target;

@@ -15,7 +15,8 @@
 //!  stop:   data plane ends, the TUN goes with it; the ruleset stays and closes by itself
 //! ```
 //!
-//! One task owns everything and takes one event after the other; what blocks (nft) runs on threads of its own. The
+//! One task owns everything and takes one event after the other; what blocks (nft) runs on threads of its own. Flows are
+//! told as events beside it (`events`). The
 //! gateway never writes sysctls and never touches others' tables, addresses, routes or rules.
 
 mod change;
@@ -23,6 +24,7 @@ pub mod control;
 mod drift;
 mod enforcer;
 mod error;
+mod events;
 mod keys;
 mod metrics;
 mod planner;
@@ -35,6 +37,7 @@ mod settings;
 mod source;
 
 pub use error::{Fault, GatewayError};
+pub use events::Events;
 pub use settings::{METRICS_PORT, Metrics, Settings};
 
 /// Runs a gateway until SIGTERM or SIGINT.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::enforcer::{self, Enforcer};
 use super::error::GatewayError;
+use super::events::Recorder;
 use super::keys::Keys;
 use super::planner::Planner;
 use super::settings::Settings;
@@ -13,6 +14,7 @@ use super::source::{self, Chosen};
 use super::{preflight, routing};
 use crate::bundle::{Bundle, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
+use crate::event::Directory;
 use crate::reconcile::{self, State};
 use crate::ruleset::{Ruleset, segment_device};
 use crate::store::gateway::{GatewayState, StateError};
@@ -67,6 +69,8 @@ pub struct Gateway {
     pub troubles: Troubles,
     /// The bundle in force, as long as it is not kept on disk.
     pub unkept: Option<Vec<u8>>,
+    /// What tells of flows.
+    pub recorder: Recorder,
 }
 
 /// What is wrong now, one place for each part that may be.
@@ -99,6 +103,11 @@ impl Target {
         Ok(Self { bundle, policy, ruleset, routing, plan })
     }
 
+    /// The names by which flows are told.
+    pub fn directory(&self, settings: &Settings) -> Directory {
+        Directory::new(&self.policy, self.bundle.generation, &settings.device)
+    }
+
     /// The segments' devices.
     pub fn segments(&self) -> impl Iterator<Item = String> {
         routing::local(&self.policy).map(|(_, segment)| segment_device(segment))
@@ -123,6 +132,7 @@ pub async fn raise(
     let enforcer = Enforcer::new();
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
     let applied = Timestamp::now();
+    let recorder = Recorder::start(&settings.events, || target.directory(&settings));
     let mut gateway = Gateway {
         started: applied,
         configuration: Configuration {
@@ -148,6 +158,7 @@ pub async fn raise(
         standing: chosen.conditions,
         troubles: Troubles::default(),
         unkept: None,
+        recorder,
     };
     gateway.keep(chosen.octets);
     Ok(gateway)

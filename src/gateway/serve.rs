@@ -266,6 +266,7 @@ impl Server {
         let single = [&troubles.change, &troubles.repair, &troubles.alive, &troubles.state, &troubles.counters];
         conditions.extend(single.into_iter().flatten().cloned());
         conditions.extend(troubles.uplinks.iter().cloned());
+        conditions.extend(self.gateway.recorder.condition());
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);
@@ -305,6 +306,7 @@ impl Server {
             drops: report::drops(&snapshot),
             offloads: report::offloads(&snapshot),
             workers: report::workers(&snapshot),
+            events: self.gateway.recorder.status(),
             drift: self.gateway.drift.clone(),
             conditions,
             host: report::host(state.folder()),
@@ -333,6 +335,7 @@ impl Server {
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::debug!(%error, "the control socket could not be removed");
         }
+        self.gateway.recorder.stop();
         tracing::info!("stopped; the ruleset stays and closes by itself");
     }
 }

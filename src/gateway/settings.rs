@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::events::Events;
 use crate::dataplane::{Offloads, Scheduling};
 use crate::tunnel::Marking;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub workers: u8,
     /// Where to serve metrics.
     pub metrics: Metrics,
+    /// Where to write denied and allowed flows.
+    pub events: Events,
 }
 
 /// Where to serve metrics.

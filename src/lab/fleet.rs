@@ -109,6 +109,8 @@ impl Fleet {
         command.args(["gateway", "run", "--bundle"]).arg(self.bundles.join(format!("{gateway}.bundle")));
         command.arg("--keys").arg(keys.join(gateway.as_str())).arg("--trust").arg(keys.join("trust.toml"));
         command.arg("--state").arg(self.state(gateway));
+        // Not into the journal of the machine that the lab runs on.
+        command.arg("--events").arg(self.state(gateway).join("events.jsonl"));
         self.running.insert(gateway.clone(), namespace.spawn(command)?);
         Ok(())
     }

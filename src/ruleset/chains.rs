@@ -21,11 +21,12 @@ use nftables::types::{NfChainType, NfHook};
 use super::elements::{FAMILIES, per};
 use super::judge::Ground;
 use super::statement::{
-    Netmap, Own, Rule, Side, Stmt, accept, address, any_of, clamp, concat, count, drop, fib, field, goto, icmp, iif,
-    is, limit, lookup, mark, marked, negotiates_tcp, notrack, number, of, oif, outside, prefix, set_mark, state, text,
-    tracked, within,
+    Netmap, Own, Rule, Side, Stmt, accept, address, any_of, clamp, concat, fib, field, goto, icmp, iif, is, limit,
+    lookup, mark, marked, negotiates_tcp, notrack, number, of, oif, outside, prefix, set_mark, state, text, tracked,
+    within,
 };
 use super::table::Table;
+use super::tell::{self, refuse};
 use super::{Devices, METRICS_PORT, Reason, judge, marks};
 use crate::bundle::{Policy, Role};
 use crate::net::{Family, Prefix};
@@ -71,10 +72,7 @@ pub(super) fn add(table: &mut Table, place: &Place) {
     table.chain("c_output_tunnel", place.output_tunnel());
     table.chain("c_output_segment", output_segment());
     judge::add(table, place.policy.role);
-}
-
-fn refuse(reason: Reason) -> [Stmt; 2] {
-    [count(reason.counter()), drop()]
+    tell::add(table);
 }
 
 fn refuse_if(condition: impl IntoIterator<Item = Stmt>, reason: Reason) -> Rule {

@@ -13,8 +13,10 @@ use nftables::expr::MetaKey;
 
 use super::elements::{FAMILIES, answer};
 use super::judge::Ground;
+use super::marks;
 use super::statement::{
     Expr, Rule, Side, Stmt, address, any_of, back, count, field, goto, icmp, is, meta, number, port, prefix, range,
+    set_mark,
 };
 use super::table::Table;
 use crate::bundle::{Guardrail, Match};
@@ -23,15 +25,19 @@ use crate::net::{Family, Prefix, Protocol};
 
 const COUNTER: &str = "g_";
 
-/// Adds the chains of one ground.
-pub(super) fn add(table: &mut Table, ground: Ground, guardrails: &[Guardrail]) {
-    table.counters.extend(guardrails.iter().map(|guardrail| counter(&guardrail.id)));
+/// Adds the chains of one ground, with guardrails and their places in the policy's list, counted from 1.
+pub(super) fn add(table: &mut Table, ground: Ground, guardrails: &[(u32, Guardrail)]) {
+    table.counters.extend(guardrails.iter().map(|(_, guardrail)| counter(&guardrail.id)));
     for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
-        let hit = |guardrail: &Guardrail| vec![count(counter(&guardrail.id)), goto(ground.chain("guarded"))];
-        let guard = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &hit(guardrail)));
+        // The mark says which one it was to whoever reads the record.
+        let hit = |place: u32, guardrail: &Guardrail| {
+            let said = set_mark(number(place & marks::DEPARTMENT));
+            vec![count(counter(&guardrail.id)), said, goto(ground.chain("guarded"))]
+        };
+        let guard = guardrails.iter().flat_map(|(place, guardrail)| rules(guardrail, client, &hit(*place, guardrail)));
         table.chain(ground.chain(&format!("guard_{name}")), guard.collect());
         let then = vec![goto(ground.chain(name))];
-        let skip = guardrails.iter().flat_map(|guardrail| rules(guardrail, client, &[back()]));
+        let skip = guardrails.iter().flat_map(|(_, guardrail)| rules(guardrail, client, &[back()]));
         let name = format!("try_{name}");
         table.chain(ground.chain(&name), skip.chain([then]).collect());
     }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  c_policy   ICMP errors only as related to a flow of an agreement in force
+//!             new, the first     ─▶ c_first:    guardrails, c_open, then perhaps c_try_back
 //!             direction original ─▶ c_original: guardrails, c_go, then perhaps c_try_back
 //!             established        ─▶ c_reply:    guardrails, c_back, then perhaps c_try_go
 //!  c_transit  without connection tracking, at relays: c_try_go, and unless it opens TCP c_try_back
 //!  c_go       (department of the source,      destination, protocol, destination port) → agreement: accept
+//!  c_open     the same, and the flow is told of
 //!  c_back     (department of the destination, source,      protocol, source port)      → agreement: accept
 //! ```
 //!
@@ -21,6 +23,9 @@
 //! What goes from one segment to another of the same gateway is judged in `forward` by the same chains once more, `c_local…`,
 //! in real addresses: see `local`.
 //!
+//! A flow is told of by the packet that opens it. One that was open before connection tracking knew of it, and whose
+//! server speaks first, passes untold.
+//!
 //! Relays do not know a packet's direction, and the answer to a client that happens to use a guarded port must
 //! pass: there a guardrail only keeps the packet from being looked up in the direction in which it denies it.
 
@@ -28,10 +33,12 @@ use nftables::expr::MetaKey;
 
 use super::elements::{FAMILIES, per};
 use super::statement::{
-    Expr, Rule, Side, Stmt, accept, address, any_of, concat, continues_tcp, count, ct, drop, field, goto, icmp, is,
-    is_not, jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text, within,
+    Expr, Rule, Side, Stmt, accept, address, any_of, any_state, concat, continues_tcp, count, ct, drop, field, goto,
+    icmp, is, is_not, jump, lookup, mark, meta, number, of, opens_tcp, port, set_ct_mark, set_mark, state, text,
+    within,
 };
 use super::table::Table;
+use super::tell::{Cause, drop_for, refuse, told};
 use super::{Reason, marks};
 use crate::bundle::Role;
 use crate::net::{Family, Protocol};
@@ -81,17 +88,27 @@ pub(super) fn add(table: &mut Table, role: Role) {
 
 fn add_tracked(table: &mut Table, ground: Ground) {
     table.chain(ground.chain("policy"), policy(ground));
+    table.chain(ground.chain("unsettled"), unsettled(ground));
+    table.chain(ground.chain("first"), tracked(ground, "guard_go", "open", "try_back"));
     table.chain(ground.chain("original"), tracked(ground, "guard_go", "go", "try_back"));
     table.chain(ground.chain("reply"), tracked(ground, "guard_back", "back", "try_go"));
-    for (name, client) in [("go", Side::Source), ("back", Side::Destination)] {
+    let [gate, accept] = pass();
+    let open = [gate, goto(ground.chain("opened"))];
+    for (name, client, then) in
+        [("open", Side::Source, &open), ("go", Side::Source, &pass()), ("back", Side::Destination, &pass())]
+    {
         let name = ground.chain(name);
         table.chain(&name, families(&name));
         for family in FAMILIES {
-            table.chain(per(family, &name), lookups(ground, family, client));
+            table.chain(per(family, &name), lookups(ground, family, client, then));
         }
     }
-    table.chain(ground.chain("denied"), counted(ground, "s_denied", Reason::UnknownSource));
-    table.chain(ground.chain("guarded"), counted(ground, "s_guarded", Reason::Guarded));
+    table.chain(ground.chain("opened"), told(Cause::Opened, &accept));
+    let unknown = drop_for(Cause::Dropped(Reason::UnknownSource));
+    let denied = counted(ground, "s_denied", drop_for(Cause::NoAgreement), Reason::UnknownSource, unknown);
+    table.chain(ground.chain("denied"), denied);
+    table.chain(ground.chain("guarded"), told(Cause::Guardrail, &goto(ground.chain("guarded_by"))));
+    table.chain(ground.chain("guarded_by"), counted(ground, "s_guarded", drop(), Reason::Guarded, drop()));
 }
 
 /// One rule per family: an ICMP error that belongs to a flow that is tracked.
@@ -120,11 +137,21 @@ fn pass() -> [Stmt; 2] {
 fn policy(ground: Ground) -> Vec<Rule> {
     let [gate, accept] = pass();
     let mut rules = errors([within(ct("mark"), "s_agreement"), gate, accept]);
-    rules.push(vec![state("related"), count(Reason::Invalid.counter()), drop()]);
+    rules.push(vec![any_state(["new", "related"]), goto(ground.chain("unsettled"))]);
     rules.push(vec![is(ct("direction"), text("original")), goto(ground.chain("original"))]);
     rules.push(vec![state("established"), goto(ground.chain("reply"))]);
-    rules.push(vec![count(Reason::Invalid.counter()), drop()]);
+    rules.push(refuse(Reason::Invalid).into());
     rules
+}
+
+/// What is no part of an exchange yet: two states share one question in `c_policy`, so that established packets pay
+/// nothing for it. UDP that nobody answers stays new; its first packet alone has no agreement as its ct mark.
+fn unsettled(ground: Ground) -> Vec<Rule> {
+    vec![
+        vec![state("new"), is(ct("mark"), number(0u8)), goto(ground.chain("first"))],
+        vec![state("new"), goto(ground.chain("original"))],
+        refuse(Reason::Invalid).into(),
+    ]
 }
 
 fn tracked(ground: Ground, guard: &str, first: &str, second: &str) -> Vec<Rule> {
@@ -176,8 +203,8 @@ fn department_of(ground: Ground, family: Family, side: Side) -> [Rule; 2] {
     [vec![set_mark(number(0u8))], vec![set_mark(found)]]
 }
 
-/// Accepts what an agreement allows, the department at the `client`'s side being the one that opened the flow.
-fn lookups(ground: Ground, family: Family, client: Side) -> Vec<Rule> {
+/// Does `then` with what an agreement allows, the department at the `client`'s side being the one that opened the flow.
+fn lookups(ground: Ground, family: Family, client: Side, then: &[Stmt]) -> Vec<Rule> {
     let server = client.other();
     let ports = || is(meta(MetaKey::L4proto), any_of([Protocol::TCP, Protocol::UDP, Protocol::SCTP].map(protocol)));
     let key = |fields: Vec<Expr>| concat([mark(), address(family, server)].into_iter().chain(fields));
@@ -185,11 +212,11 @@ fn lookups(ground: Ground, family: Family, client: Side) -> Vec<Rule> {
     let kinds = if client == Side::Source { "m_icmp" } else { "m_echo" };
     let kind = field(icmp(family), "type");
     let mut rules: Vec<Rule> = department_of(ground, family, client).into();
-    rules.push(allow(vec![ports()], flow(), &per(family, "m_port")));
-    rules.push(allow(vec![ports()], flow(), &per(family, "m_range")));
-    rules.push(allow(Vec::new(), key(vec![kind]), &per(family, kinds)));
-    rules.push(allow(Vec::new(), key(vec![meta(MetaKey::L4proto)]), &per(family, "m_protocol")));
-    rules.push(allow(Vec::new(), key(Vec::new()), &per(family, "m_any")));
+    rules.push(allow(vec![ports()], flow(), &per(family, "m_port"), then));
+    rules.push(allow(vec![ports()], flow(), &per(family, "m_range"), then));
+    rules.push(allow(Vec::new(), key(vec![kind]), &per(family, kinds), then));
+    rules.push(allow(Vec::new(), key(vec![meta(MetaKey::L4proto)]), &per(family, "m_protocol"), then));
+    rules.push(allow(Vec::new(), key(Vec::new()), &per(family, "m_any"), then));
     rules
 }
 
@@ -197,20 +224,20 @@ fn protocol(protocol: Protocol) -> Expr {
     number(protocol.0)
 }
 
-fn allow(mut rule: Vec<Stmt>, key: Expr, map: &str) -> Rule {
+fn allow(mut rule: Vec<Stmt>, key: Expr, map: &str, then: &[Stmt]) -> Rule {
     rule.push(set_ct_mark(lookup(key, map)));
-    rule.extend(pass());
+    rule.extend(then.iter().cloned());
     rule
 }
 
-/// Reason, counted by the source's department.
-fn counted(ground: Ground, set: &str, unknown: Reason) -> Vec<Rule> {
+/// Counts by the source's department and does `then`; without one counts by the reason and does `otherwise`.
+fn counted(ground: Ground, set: &str, then: Stmt, unknown: Reason, otherwise: Stmt) -> Vec<Rule> {
     let mut rules = vec![vec![set_mark(number(0u8))]];
     for family in FAMILIES {
         let [_, found] = department_of(ground, family, Side::Source);
         rules.push(found);
     }
-    rules.push(vec![within(mark(), set), drop()]);
-    rules.push(vec![count(unknown.counter()), drop()]);
+    rules.push(vec![within(mark(), set), then]);
+    rules.push(vec![count(unknown.counter()), otherwise]);
     rules
 }

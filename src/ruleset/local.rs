@@ -39,9 +39,10 @@ impl Local {
         self.mappings.iter().find_map(real).filter(|_| both)
     }
 
-    /// What guardrails deny between departments that stand here. Those that deny nothing there are left out.
-    pub(super) fn guardrails(&self, guardrails: &[Guardrail]) -> Vec<Guardrail> {
-        guardrails.iter().filter_map(|guardrail| self.guardrail(guardrail)).collect()
+    /// What guardrails deny between departments that stand here, each with its number. Those that deny nothing there are left
+    /// out.
+    pub(super) fn guardrails(&self, numbered: &[(u32, Guardrail)]) -> Vec<(u32, Guardrail)> {
+        numbered.iter().filter_map(|(number, guardrail)| Some((*number, self.guardrail(guardrail)?))).collect()
     }
 
     fn guardrail(&self, guardrail: &Guardrail) -> Option<Guardrail> {
@@ -114,7 +115,10 @@ mod tests {
             let to = Destination { prefixes: prefixes(to), ports: Vec::new() };
             let guardrail = Guardrail { id: "G-1".parse().expect("an id"), from: prefixes(from), to };
             let texts = |prefixes: Vec<Prefix>| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
-            local().guardrails(&[guardrail]).pop().map(|denial| (texts(denial.from), texts(denial.to.prefixes)))
+            local()
+                .guardrails(&[(1, guardrail)])
+                .pop()
+                .map(|(_, denial)| (texts(denial.from), texts(denial.to.prefixes)))
         };
         let some = |from: &[&str], to: &[&str]| {
             let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();

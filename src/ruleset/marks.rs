@@ -3,7 +3,8 @@
 //! ```text
 //!  meta mark  31        GATE        may be routed by table 200: came from a segment, or passed the policy
 //!             27..24    SOCKET      set by SO_MARK on sockets of the gateway's own, for the host's routing rules
-//!             23..0     DEPARTMENT  a department's number, only inside our own chains
+//!             23..0     DEPARTMENT  a department's number, only inside our own chains; on the way from a guardrail to
+//!                                   its drop, the guardrail's place in the policy's list
 //!  ct mark    31..0     the number of the agreement that let the flow pass, at edges; 0 for none
 //! ```
 

@@ -70,17 +70,19 @@ mod observe;
 mod script;
 mod statement;
 mod table;
+mod tell;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
 use sha2::{Digest as _, Sha256};
 
-use crate::bundle::{Mapping, Policy, Rule, Segment};
+use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
 pub use batch::Batch;
 pub use script::{Remarks, Wordless};
 
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
+pub use tell::{Cause, GROUP, SNAP};
 
 use judge::Ground;
 use local::Local;
@@ -254,8 +256,9 @@ impl Ruleset {
         let local = Local::new(policy);
         elements::fill(&mut table, policy, devices, &local)?;
         chains::add(&mut table, &chains::Place { policy, devices });
-        guardrails::add(&mut table, Ground::Tunnel, &policy.guardrails);
-        guardrails::add(&mut table, Ground::Local, &local.guardrails(&policy.guardrails));
+        let numbered: Vec<(u32, Guardrail)> = (1..).zip(policy.guardrails.iter().cloned()).collect();
+        guardrails::add(&mut table, Ground::Tunnel, &numbered);
+        guardrails::add(&mut table, Ground::Local, &local.guardrails(&numbered));
         let shape = shape(&table);
         table.chain(shape.clone(), Vec::new());
         Ok(Self { table, shape })

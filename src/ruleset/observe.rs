@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::{Reason, guardrails, marks};
+use super::{Cause, Reason, guardrails, marks, tell};
 use crate::identity::Id;
 
 /// Something that is counted.
@@ -29,6 +29,8 @@ pub enum Instrument {
     Guardrail(Id),
     /// What was dropped for another reason.
     Dropped(Reason),
+    /// What was over the rate at which the kernel tells of this cause. Counted above as well.
+    Untold(Cause),
 }
 
 /// Packets and octets of them (with IP header).
@@ -46,7 +48,7 @@ impl Count {
     }
 
     /// What came since `before`; all of it if the counter began anew in between.
-    fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         match (self.packets.checked_sub(before.packets), self.bytes.checked_sub(before.bytes)) {
             (Some(packets), Some(bytes)) => Self { packets, bytes },
             _ => self,
@@ -123,9 +125,10 @@ impl Listing {
 fn named_count(object: &Json) -> Option<(String, Instrument, Count)> {
     let counter = object.get("counter")?;
     let name = counter.get("name")?.as_str()?;
-    let instrument = match Reason::counted(name) {
-        Some(reason) => Instrument::Dropped(reason),
-        None => Instrument::Guardrail(guardrails::counted(name)?),
+    let instrument = match (Reason::counted(name), tell::counted(name)) {
+        (Some(reason), _) => Instrument::Dropped(reason),
+        (None, Some(cause)) => Instrument::Untold(cause),
+        (None, None) => Instrument::Guardrail(guardrails::counted(name)?),
     };
     Some((name.to_owned(), instrument, count(counter)))
 }
@@ -234,6 +237,7 @@ mod tests {
                     [{"elem": {"val": {"concat": [2, "b"]}, "counter": {"packets": 1, "bytes": 5_000_000_000_u64}}}, 142]]}},
                 {"counter": {"name": "n_spoofed", "packets": 7, "bytes": 420}},
                 {"counter": {"name": "g_G_1", "packets": 2, "bytes": 120}},
+                {"counter": {"name": "u_no_agreement", "packets": 4, "bytes": 240}},
                 {"counter": {"name": "somebody's", "packets": 2, "bytes": 120}},
                 {"chain": {"name": "c_policy", "handle": 9}},
             ]})
@@ -255,6 +259,7 @@ mod tests {
             (Instrument::Denied(7), Count { packets: 3, bytes: 180 }),
             (Instrument::Guardrail("G-1".parse().expect("an id")), Count { packets: 2, bytes: 120 }),
             (Instrument::Dropped(Reason::Spoofed), Count { packets: 7, bytes: 420 }),
+            (Instrument::Untold(Cause::NoAgreement), Count { packets: 4, bytes: 240 }),
         ];
         assert_eq!(counters, BTreeMap::from(expected));
     }

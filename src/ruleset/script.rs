@@ -150,6 +150,10 @@ fn statement_text(json: &Json) -> Option<String> {
             let (rate, burst) = (value.get("rate")?, value.get("burst")?);
             Some(format!("limit rate {rate}/{} burst {burst} packets", value.get("per")?.as_str()?))
         }
+        "log" => {
+            let prefix = value.get("prefix")?.as_str()?;
+            Some(format!("log prefix \"{prefix}\" group {} snaplen {}", value.get("group")?, value.get("snaplen")?))
+        }
         "snat" | "dnat" => {
             let family = value.get("family")?.as_str()?;
             Some(format!("{word} {family} prefix to {}", expression(value.get("addr")?)?))
@@ -164,6 +168,7 @@ fn match_text(json: &Json) -> Option<String> {
     let device = left.pointer("/meta/key").and_then(Json::as_str).is_some_and(|key| key.ends_with("ifname"));
     let right = match (right, right.as_str()) {
         (Json::Bool(found), _) => if *found { "exists" } else { "missing" }.to_owned(),
+        (Json::Array(any), _) => any.iter().map(expression).collect::<Option<Vec<_>>>()?.join(","),
         (_, Some(name)) if device && !name.starts_with('@') => format!("\"{name}\""),
         _ => expression(right)?,
     };
@@ -252,6 +257,8 @@ mod tests {
             "icmp type { 3, 11 }",
             "th dport 5-9",
             "ct state != untracked",
+            "ct state new,related",
+            "log prefix \"turnpike spoofed\" group 9587 snaplen 96",
             "meta mark & 2147483648 == 2147483648",
             "tcp flags & (syn | ack) == syn",
             "tcp option maxseg size set 1380",

@@ -7,7 +7,7 @@ use nftables::expr::{
     BinaryOperation, CT, Expression, Fib, FibFlag, FibResult, Map, Meta, MetaKey, NamedExpression, Payload,
     PayloadField, SetItem, TcpOption,
 };
-use nftables::stmt::{Counter, JumpTarget, Limit, Mangle, Match, Operator, Statement};
+use nftables::stmt::{Counter, JumpTarget, Limit, Log, Mangle, Match, Operator, Statement};
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Family, Prefix};
@@ -213,6 +213,12 @@ pub fn state(state: &'static str) -> Stmt {
     Stmt::Schema(Statement::Match(Match { left: ct("state"), right: text(state), op: Operator::IN }))
 }
 
+/// The rule goes on if connection tracking's state is any of these. Costs what one costs: a mask.
+pub fn any_state(states: [&'static str; 2]) -> Stmt {
+    let states = Expression::List(states.map(text).into());
+    Stmt::Schema(Statement::Match(Match { left: ct("state"), right: states, op: Operator::IN }))
+}
+
 /// The rule goes on unless the packet is left out of connection tracking.
 pub fn tracked() -> Stmt {
     is_not(ct("state"), text("untracked"))
@@ -279,6 +285,18 @@ pub fn limit(rate: u32) -> Stmt {
     }))
 }
 
+/// Sends a record with the packet's first `snap` octets to whoever listens to the nflog group, and goes on.
+pub fn log(prefix: impl Into<String>, group: u16, snap: u16) -> Stmt {
+    Stmt::Schema(Statement::Log(Some(Log {
+        prefix: Some(prefix.into().into()),
+        group: Some(group.into()),
+        snaplen: Some(snap.into()),
+        queue_threshold: None,
+        level: None,
+        flags: None,
+    })))
+}
+
 /// Counts by a named counter.
 pub fn count(counter: impl Into<String>) -> Stmt {
     Stmt::Schema(Statement::Counter(Counter::Named(counter.into().into())))
@@ -331,6 +349,7 @@ pub(super) mod tests {
             is(meta(MetaKey::L4proto), number(6u8)),
             is(fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]), Expression::Boolean(false)),
             state("established"),
+            any_state(["new", "related"]),
             tracked(),
             of(Family::V6),
             marked(1 << 31),
@@ -342,6 +361,7 @@ pub(super) mod tests {
             set_mark(lookup(address(Family::V6, Side::Source), "m_department6")),
             set_ct_mark(lookup(concat([mark(), address(Family::V4, Side::Destination)]), "m_any4")),
             limit(50),
+            log("turnpike spoofed", 9587, 96),
             count("n_spoofed"),
             accept(),
             drop(),
@@ -369,6 +389,10 @@ pub(super) mod tests {
     fn what_the_crate_would_lose_is_written_in_full() {
         let json = |statement: &Stmt| serde_json::to_value(statement).expect("JSON");
         assert_eq!(json(&notrack()), serde_json::json!({"notrack": null}));
+        assert_eq!(
+            json(&log("turnpike spoofed", 9587, 96)),
+            serde_json::json!({"log": {"prefix": "turnpike spoofed", "group": 9587, "snaplen": 96}})
+        );
         let pairs = [("192.168.1.0/24".parse().expect("a prefix"), "100.64.1.0/24".parse().expect("a prefix"))];
         assert_eq!(
             json(&Stmt::Own(Own::Snat(Netmap::new(Family::V4, Side::Source, &pairs)))),

@@ -31,6 +31,11 @@ fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// The name of the device of this index in our network namespace, lossy where it is no UTF-8; `None` if there is none.
+pub fn device(index: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(index).ok().map(|name| name.to_string_lossy().into_owned())
+}
+
 /// A sysctl's value as text, such as `net.ipv4.ip_forward`; `None` where it cannot be read. A dot inside a
 /// device's name is written as a slash, as `sysctl(8)` does.
 pub fn sysctl(name: &str) -> Option<String> {

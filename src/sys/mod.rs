@@ -6,6 +6,7 @@ pub mod host;
 pub mod mtu;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nftables;
 pub mod process;
 pub mod schedule;

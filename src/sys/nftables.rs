@@ -127,6 +127,15 @@ impl Nft {
         self.list(&[])
     }
 
+    /// The named counters of our table alone, without its elements: quick, however many there are.
+    ///
+    /// # Errors
+    /// [`NftError`]; [`NftError::Refused`] if there is no such table.
+    pub fn named_counters(&self) -> Result<Listing, NftError> {
+        let (_, json) = self.run(&["-j", "list", "counters", "table", FAMILY, TABLE], "")?;
+        Ok(Listing::parse(&json)?)
+    }
+
     /// Whether a table of this name and our family is there; not, if nft cannot say.
     pub fn has_table(&self, name: &str) -> bool {
         self.run(&["-t", "list", "table", FAMILY, name], "").is_ok()

@@ -87,6 +87,11 @@ pub enum Condition {
         /// What lies where.
         cause: String,
     },
+    /// Flows are not told of as events.
+    EventsUnwritten {
+        /// Why not.
+        cause: String,
+    },
     /// Something that the status is made of could not be read.
     Unobservable {
         /// What and why.
@@ -111,6 +116,7 @@ impl Condition {
             Self::AliveNotRenewed { .. } => "alive-not-renewed",
             Self::NoTunnel => "no-tunnel",
             Self::UplinkInOverlay { .. } => "uplink-in-overlay",
+            Self::EventsUnwritten { .. } => "events-unwritten",
             Self::Unobservable { .. } => "unobservable",
         }
     }
@@ -124,6 +130,7 @@ impl Condition {
             | Self::StateDamaged { .. }
             | Self::KeyReadable { .. }
             | Self::MetricsUnserved { .. }
+            | Self::EventsUnwritten { .. }
             | Self::Unobservable { .. } => Severity::Warning,
             Self::ApplyFailed { .. }
             | Self::WrongSysctl { .. }
@@ -151,7 +158,7 @@ impl Condition {
             Self::AliveNotRenewed { cause } => format!("the alive element was not renewed: {cause}"),
             Self::NoTunnel => "no tunnel carries traffic".to_owned(),
             Self::UplinkInOverlay { cause } => cause.clone(),
-            Self::Unobservable { cause } => cause.clone(),
+            Self::EventsUnwritten { cause } | Self::Unobservable { cause } => cause.clone(),
         }
     }
 
@@ -183,6 +190,9 @@ impl Condition {
             Self::NoTunnel => "look at the uplinks, and at the last handshake of each link in 'turnpike status'".into(),
             Self::UplinkInOverlay { .. } => {
                 "reserve the carrier's prefix in network.toml (reserved = […]) and allot again".into()
+            }
+            Self::EventsUnwritten { .. } => {
+                "name another place with --events, or none with --events off; it is tried again by itself".into()
             }
             Self::Unobservable { .. } => String::new(),
         }

@@ -161,6 +161,14 @@ pub static INSTRUMENTS: &[Instrument] = &[
         (vec!["ruleset".into()], exact(status.drift.ruleset_repairs)),
         (vec!["routing".into()], exact(status.drift.routing_repairs)),
     ]),
+    instrument!(Counter "audit_events_written_total" [] 1 "Events of flows that were written."
+        |status| single(count(status.events.written))),
+    instrument!(Counter "audit_events_suppressed_total" [] 1
+        "Packets refused and flows opened of which only the field suppressed of an event tells."
+        |status| single(count(status.events.suppressed))),
+    instrument!(Counter "audit_events_lost_total" [] 1
+        "Packets refused and flows opened of which nothing tells: not heard of in time, or not written."
+        |status| single(count(status.events.lost))),
     instrument!(Gauge "condition" ["condition"] 32 "Conditions that hold now; always 1."
     |status| {
         let mut ids: Vec<&str> = status.conditions.iter().map(|condition| condition.id.as_str()).collect();

@@ -62,6 +62,9 @@ pub struct Status {
     /// The threads that share the tunnels. Absent in documents of older gateways.
     #[serde(default)]
     pub workers: Vec<Worker>,
+    /// What was told of flows. Absent in documents of older gateways.
+    #[serde(default)]
+    pub events: Events,
     /// What others changed in the kernel.
     pub drift: Drift,
     /// What is not as it should be; empty when all is well.
@@ -347,6 +350,19 @@ pub struct HandedOver {
     pub initiations: u64,
     /// All other datagrams: few, since the kernel steers them.
     pub datagrams: u64,
+}
+
+/// What became of the packets of which the kernel told: flows that were opened, and packets that were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Where they are written: `journald`, a file, or `off`.
+    pub to: String,
+    /// Events written.
+    pub written: u64,
+    /// Packets of which an event's `suppressed` alone tells.
+    pub suppressed: u64,
+    /// Packets of which nothing tells: not heard of in time, or not written.
+    pub lost: u64,
 }
 
 /// What others changed, and what was done about it.

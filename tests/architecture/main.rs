@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("policy", 1),
     ("bundle", 1),
     ("ruleset", 1),
+    ("event", 1),
     ("tunnel", 2),
     ("reconcile", 2),
     ("sys", 3),
@@ -35,6 +36,9 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("policy", "bundle"),
     // What a gateway loads is compiled from the bundle.
     ("ruleset", "bundle"),
+    // What the ruleset tells of is named by the bundle's names.
+    ("event", "ruleset"),
+    ("event", "bundle"),
 ];
 
 /// Where the core is pure: no I/O, no clock, no logging, no runtime.

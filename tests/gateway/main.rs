@@ -4,6 +4,7 @@
 
 mod change;
 mod drift;
+mod events;
 mod load;
 mod place;
 mod refusals;

@@ -97,6 +97,7 @@ fn status(role: Role) -> Status {
             .map(|(name, state)| Offload { name: name.into(), state })
             .into(),
         workers: vec![Worker::default(), worker],
+        events: crate::telemetry::status::Events { to: "off".into(), written: 5, suppressed: 4, lost: 3 },
         drift: Drift::default(),
         conditions: vec![Report::from(&Condition::NoTunnel)],
         host: Host::default(),
