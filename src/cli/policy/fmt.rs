@@ -12,9 +12,10 @@ use crate::policy::{self, Files, Finding, FormatError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Keys come into the order of the format, lists break at 120 characters, one blank line parts tables. Comments stay where
-they are, tables and the items of lists too. What the definition says does not change, so that no consent is voided.
-If a file is not TOML, or changes meanwhile, none is written. allotted.toml is left as `policy allot` wrote it.
+Keys come into the order of the format, lists break at 120 characters, one blank line parts
+tables. Comments stay where they are, tables and the items of lists too. What the definition
+says does not change, so that no consent is voided. If a file is not TOML, or changes meanwhile,
+none is written. allotted.toml is left as `policy allot` wrote it.
 
 Exit codes: 0 fine, 1 invalid, 3 files are not in their form (--check).
 

@@ -10,8 +10,8 @@ use crate::policy::Kind;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Editors with support of TOML by taplo (Even Better TOML, taplo lsp) complete and check the files by it. They are told by
-a file .taplo.toml in the definition's folder, with a rule for each kind:
+Editors with support of TOML by taplo (Even Better TOML, taplo lsp) complete and check the files
+by it. They are told by a file .taplo.toml in the definition's folder, with a rule for each kind:
 
   [[rule]]
   include = [\"**/councils/*.toml\"]
@@ -25,7 +25,9 @@ A schema sees one file: what takes two to see, `turnpike policy check` tells.
 
 Examples:
   turnpike policy schema council > .schema/council.json
-  for kind in network council agreement tests allotted; do turnpike policy schema $kind > .schema/$kind.json; done
+  for kind in network council agreement tests allotted; do
+    turnpike policy schema $kind > .schema/$kind.json
+  done
   turnpike policy schema | jq .network.title")]
 pub(super) struct Arguments {
     /// The kind of file; without it, all schemas are printed as one object, by kind.
