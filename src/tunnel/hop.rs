@@ -25,7 +25,7 @@ pub enum Priority {
 /// A datagram's way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// The link whose source address is to be forgotten if the datagram fails; `None` for cookies.
+    /// The link that counts the datagram when it went, and forgets its source address when it failed; `None` for cookies.
     pub link: Option<LinkSlot>,
     /// The socket.
     pub socket: SocketSlot,

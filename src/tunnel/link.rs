@@ -83,11 +83,11 @@ pub struct Manner {
 pub struct LinkStats {
     /// Octets of authenticated datagrams received, handshakes included.
     pub received_bytes: u64,
-    /// Octets of datagrams sent, handshakes included.
+    /// Octets of datagrams that the operating system took, handshakes included.
     pub sent_bytes: u64,
     /// Authenticated datagrams received.
     pub received_packets: u64,
-    /// Datagrams sent.
+    /// Datagrams that it took.
     pub sent_packets: u64,
     /// Handshakes completed.
     pub handshakes: u64,

@@ -139,8 +139,9 @@ impl World {
             .iter()
             .map(|(hop, octets)| Datagram { from, to: hop.path.to, tos: hop.tos, octets: octets.to_vec() })
             .collect();
-        let links: Vec<_> = end.out.iter().filter_map(|(hop, octets)| Some((hop.link?, octets.len()))).collect();
-        links.into_iter().for_each(|(link, octets)| end.shard.count_sent(link, 1, octets));
+        for (link, octets) in end.out.iter().filter_map(|(hop, octets)| Some((hop.link?, octets))) {
+            end.shard.count_sent(link, 1, octets.len());
+        }
         end.out.clear();
         self.log.extend(sent.iter().map(|datagram| (since, datagram.clone())));
         sent
