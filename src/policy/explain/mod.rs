@@ -1,4 +1,4 @@
-//! Why a flow passes or does not: what [`evaluate`](super::evaluate) decided, with everything that had a part in it.
+//! Why a flow passes or does not: what [`evaluate`](super::evaluate()) decided, with everything that had a part in it.
 //!
 //! ```text
 //!  Question ─▶ flows ─ Evaluator ─▶ answers, alike ones together ─┬▶ ends     addresses through the mappings
