@@ -5,10 +5,10 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants fuzz soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants fuzz soak policy-soak clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: ## raise a hub and three councils in network namespaces and show that the policy holds (root)
 	@scripts/packages lab
@@ -67,6 +67,12 @@ SOAK ?= 1800
 soak: ## half an hour of load, roaming and rekeys, also against wireguard-go: no leak, no stuck session (root)
 	@scripts/packages test
 	TURNPIKE_SOAK_SECONDS=$(SOAK) $(CARGO) test --release --locked --test wireguard -- --nocapture --include-ignored soak
+
+# DURATION=3600 seconds
+DURATION ?= 3600
+policy-soak: ## an hour of random definitions and packets: what kernels do against what the evaluator says (root)
+	@scripts/packages test
+	TURNPIKE_SECONDS=$(DURATION) $(CARGO) test --release --locked --test policy -- --nocapture the_kernel_decides
 
 clean: ## remove what was built
 	$(CARGO) clean

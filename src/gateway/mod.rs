@@ -31,7 +31,7 @@ mod planner;
 mod preflight;
 mod raise;
 mod report;
-mod routing;
+pub mod routing;
 mod serve;
 mod settings;
 mod source;

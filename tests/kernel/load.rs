@@ -8,7 +8,8 @@ use turnpike::ruleset::{self, Listing, Remarks, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::{Change, Nft, NftError};
 
-use crate::place::{Gateway, devices, one_of_each, parse, policy, rule, ruleset, tcp};
+use crate::place::{Gateway, one_of_each, parse, policy, rule, ruleset, tcp};
+use crate::router::devices;
 
 fn nft(space: &Namespace) -> Nft {
     Nft::new().within(Handle::open(&space.path()).expect("the namespace"))

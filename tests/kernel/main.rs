@@ -1,13 +1,14 @@
 //! What the kernel makes of our rules: real packets in network namespaces of their own.
 
 mod cost;
-mod differential;
 mod edge;
 mod hub;
 mod load;
 mod local;
+#[expect(dead_code, reason = "shared with the comparison in tests/policy")]
 mod packet;
 mod place;
+#[expect(dead_code, reason = "shared with the comparison in tests/policy")]
 mod router;
 
 use packet::Ends;

@@ -148,18 +148,74 @@ pub fn fragments(packet: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
     cut.collect()
 }
 
+/// Computes the checksum of an IPv4 header.
+fn complete_v4(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let checksum = !u16::try_from(sum).expect("16 bits");
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// The same packet with another time to live, or hop limit.
+pub fn with_ttl(mut packet: Vec<u8>, ttl: u8) -> Vec<u8> {
+    if packet[0] >> 4 == 4 {
+        packet[8] = ttl;
+        let header = usize::from(packet[0] & 15) * 4;
+        complete_v4(&mut packet[..header]);
+    } else {
+        packet[7] = ttl;
+    }
+    packet
+}
+
+/// The same packet with options that ask for nothing: four of RFC 791's no-operations, or a destination options header
+/// of RFC 8200 with padding alone.
+pub fn with_options(mut packet: Vec<u8>) -> Vec<u8> {
+    let at = |packet: &[u8], from: usize| u16::from_be_bytes([packet[from], packet[from + 1]]);
+    if packet[0] >> 4 == 4 {
+        packet[0] += 1;
+        let length = at(&packet, 2) + 4;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet.splice(20..20, [1; 4]);
+        complete_v4(&mut packet[..24]);
+    } else {
+        let length = at(&packet, 4) + 8;
+        packet[4..6].copy_from_slice(&length.to_be_bytes());
+        let next = std::mem::replace(&mut packet[6], 60);
+        packet.splice(40..40, [next, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    packet
+}
+
+/// An SCTP association's first packet (RFC 9260, section 3.3.2), which ends with `tail` as a parameter that nobody knows.
+pub fn sctp_init(ends: Ends, ports: (u16, u16), tail: [u8; 4]) -> Vec<u8> {
+    let mut made = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    made.extend([0; 8]); // the verification tag, and room for the checksum
+    made.extend([1, 0, 0, 28]);
+    made.extend([0, 0, 0, 1, 0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]);
+    made.extend([0x80, 0x99, 0, 8]);
+    made.extend(tail);
+    let checksum = crc32c(&made);
+    made[8..12].copy_from_slice(&checksum.to_le_bytes());
+    bare(ends, 132, &made)
+}
+
+/// RFC 9260, appendix A.
+fn crc32c(octets: &[u8]) -> u32 {
+    !octets.iter().fold(u32::MAX, |crc, octet| {
+        (0..8).fold(crc ^ u32::from(*octet), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
+    })
+}
+
 fn fragment_v4(packet: &[u8], part: &[u8], offset: u16, more: bool, id: u16) -> Vec<u8> {
     let mut made = packet[..20].to_vec();
     made[2..4].copy_from_slice(&u16::try_from(20 + part.len()).expect("a length").to_be_bytes());
     made[4..6].copy_from_slice(&id.to_be_bytes());
     made[6..8].copy_from_slice(&(offset | if more { 0x2000 } else { 0 }).to_be_bytes());
-    made[10..12].fill(0);
-    let mut sum: u32 = made.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let checksum = !u16::try_from(sum).expect("16 bits");
-    made[10..12].copy_from_slice(&checksum.to_be_bytes());
+    complete_v4(&mut made);
     made.extend(part);
     made
 }

@@ -10,20 +10,17 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use turnpike::bundle::{Agreement, Department, Guardrail, Mapping, Match, Policy, Role, Rule, Segment};
+use turnpike::bundle::{Agreement, Department, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment};
 use turnpike::net::Prefix;
-use turnpike::policy::model::{self, Model};
-use turnpike::ruleset::{Devices, Ruleset};
+use turnpike::ruleset::Ruleset;
+
+use crate::router::devices;
 
 /// The overlay, both families.
 pub const OVERLAY: [&str; 2] = ["100.64.0.0/10", "fd64::/16"];
 
 pub fn parse<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect(text)
-}
-
-pub fn devices() -> Devices {
-    Devices { tunnel: "tp0".into(), mtu: 1420, wans: vec!["wan0".into()] }
 }
 
 /// Which gateway.
@@ -140,7 +137,19 @@ pub fn policy(gateway: Gateway, rules: &[Rule], guardrails: &[Guardrail]) -> Pol
         rules: rules.to_vec(),
         shadowed: Vec::new(),
         guardrails: guardrails.to_vec(),
-        routes: Vec::new(),
+        routes: routes(gateway),
+    }
+}
+
+fn routes(gateway: Gateway) -> Vec<Route> {
+    let overlay = |prefix: &str| Route { prefix: parse(prefix), to: NextHop::Relays };
+    let of = |standing: &'static Standing| {
+        let to = NextHop::Site(parse(standing.at.name()));
+        standing.mappings.iter().map(move |(_, overlay)| Route { prefix: parse(overlay), to: to.clone() })
+    };
+    match gateway {
+        Gateway::Hub => STANDINGS.iter().filter(|standing| standing.at != gateway).flat_map(of).collect(),
+        Gateway::Leeds | Gateway::York => OVERLAY.iter().map(|prefix| overlay(prefix)).collect(),
     }
 }
 
@@ -181,72 +190,4 @@ pub fn one_of_each() -> Vec<Rule> {
         rule(1, "fd64:3::20", Match::Icmp { protocol: 58, kind: 128 }, 7),
         rule(1, "fd64:3::21", Match::Any, 10),
     ]
-}
-
-/// The network as a model, with services, agreements and guardrails of the caller's.
-pub fn model(
-    services: Vec<model::Service>,
-    agreements: Vec<model::Agreement>,
-    guardrails: Vec<model::Guardrail>,
-) -> Model {
-    let edge = |gateway: Gateway, council: &str| model::Edge {
-        name: parse(gateway.name()),
-        council: parse(council),
-        site: parse(gateway.name()),
-        uplinks: Vec::new(),
-        management: parse(gateway.address()),
-    };
-    Model {
-        network: parse("connect"),
-        overlay: OVERLAY.iter().map(|prefix| parse(prefix)).collect(),
-        management: parse("100.127.0.0/16"),
-        reserved: Vec::new(),
-        controller_urls: Vec::new(),
-        controller_addresses: Vec::new(),
-        hubs: vec![model::Hub {
-            name: parse(Gateway::Hub.name()),
-            endpoints: Vec::new(),
-            device: None,
-            management: parse(Gateway::Hub.address()),
-        }],
-        classes: vec![model::Class { name: parse("routine"), lease: std::time::Duration::from_secs(3600) }],
-        guardrails,
-        councils: Vec::new(),
-        edges: vec![edge(Gateway::Leeds, "leeds"), edge(Gateway::York, "york")],
-        departments: modelled_departments(),
-        services,
-        agreements,
-        links: Vec::new(),
-        at: parse("2026-06-01T10:00:00Z"),
-    }
-}
-
-fn modelled_departments() -> Vec<model::Department> {
-    let mut departments: Vec<model::Department> = STANDINGS
-        .iter()
-        .map(|standing| {
-            let seen = department(standing, standing.at);
-            let segment = seen.segment.expect("it stands there");
-            model::Department {
-                number: standing.number,
-                name: seen.name,
-                at: parse(standing.at.name()),
-                site: seen.site,
-                device: segment.device,
-                vlan: None,
-                gateway: segment.gateway,
-                via: Vec::new(),
-                mappings: segment.mappings,
-                tags: Vec::new(),
-                origin: origin(),
-            }
-        })
-        .collect();
-    departments.sort_by(|a, b| a.name.cmp(&b.name));
-    departments
-}
-
-/// Where in a definition: nowhere, it was made up.
-pub fn origin() -> model::Origin {
-    model::Origin { file: "x.toml".into(), line: 1, column: 1 }
 }

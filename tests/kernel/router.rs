@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::io::IoSlice;
 
 use turnpike::bundle::Policy;
+use turnpike::gateway::routing;
 use turnpike::lab::guard::Namespace;
-use turnpike::net::{Family, Prefix};
-use turnpike::ruleset::{Counters, Ruleset};
+use turnpike::net::Family;
+use turnpike::reconcile::{Address, State};
+use turnpike::ruleset::{Counters, Devices, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::Nft;
 use turnpike::sys::tun::{HEADER, ROOM, Tun};
 
-use crate::packet::{self, Seen};
-use crate::place::{OVERLAY, devices};
+use super::packet::{self, Seen};
 
 pub const TUNNEL: &str = "tp0";
 pub const WAN: &str = "wan0";
@@ -39,14 +40,20 @@ impl Router {
         let wires =
             space.enter(|| segments.iter().map(|name| (name.clone(), Tun::create(name).expect(name))).collect());
         let router = Self { space, nft, wires: wires.expect("the namespace") };
-        router.shell(&addresses(policy));
-        router.shell(&routes(policy));
+        let state = routing::desired(policy, TUNNEL, &[Family::V4, Family::V6]);
+        router.shell(&addresses(policy, &state));
+        router.shell(&routes(&state));
         router.nft.load(&compile(policy)).expect("a load");
         router
     }
 
     pub fn shell(&self, script: &str) {
         self.space.run("sh", ["-e", "-c", script]).expect("a script");
+    }
+
+    /// Whether it has this device.
+    pub fn has(&self, device: &str) -> bool {
+        self.wires.contains_key(device)
     }
 
     /// Writes a packet into a device without looking at what becomes of it.
@@ -100,63 +107,59 @@ fn is_no_noise(seen: &Seen) -> bool {
     !seen.ends.destination.is_multicast()
 }
 
+/// The devices of every gateway here.
+pub fn devices() -> Devices {
+    Devices { tunnel: TUNNEL.into(), mtu: 1420, wans: vec![WAN.into()] }
+}
+
 pub fn compile(policy: &Policy) -> Ruleset {
     Ruleset::compile(policy, &devices()).expect("it compiles")
 }
 
-fn addresses(policy: &Policy) -> String {
+fn addresses(policy: &Policy, state: &State) -> String {
     let mut script = String::from(
         "echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter; echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
          echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects
          for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done\n",
     );
-    let up = |device: &str| {
-        format!(
-            "echo 1 > /proc/sys/net/ipv6/conf/{device}/addr_gen_mode
-             ip link set {device} mtu {} up txqueuelen 4000\n",
-            if device == TUNNEL { devices().mtu } else { 1500 }
-        )
-    };
-    script += &up(TUNNEL);
-    script += &up(WAN);
-    script += &format!("ip addr add {}/32 dev {TUNNEL}; ip addr add 203.0.113.2/24 dev {WAN}\n", policy.address);
-    script += "ip route add default dev wan0; ip -6 route add default dev wan0\n";
-    for segment in policy.departments.iter().filter_map(|department| department.segment.as_ref()) {
-        script += &up(&segment.device);
-        for gateway in &segment.gateway {
-            let nodad = if Family::of(gateway.address()) == Family::V6 { "nodad" } else { "" };
-            script += &format!("ip addr add {gateway} dev {} {nodad}\n", segment.device);
-        }
+    let segments = policy.departments.iter().filter_map(|department| department.segment.as_ref());
+    let mut wires: Vec<&str> = segments.map(|segment| segment.device.as_str()).chain([TUNNEL, WAN]).collect();
+    wires.sort_unstable();
+    wires.dedup();
+    let mut words = String::new();
+    for device in wires {
+        script += &format!("echo 1 > /proc/sys/net/ipv6/conf/{device}/addr_gen_mode\n");
+        let mtu = if device == TUNNEL { devices().mtu } else { 1500 };
+        words += &format!("link set {device} mtu {mtu} up txqueuelen 4000\n");
     }
+    words += &format!("addr add 203.0.113.2/24 dev {WAN}\nroute add default dev {WAN}\nroute add ::/0 dev {WAN}\n");
+    for Address { device, address } in &state.addresses {
+        let nodad = if Family::of(address.address()) == Family::V6 { "nodad" } else { "" };
+        words += &format!("addr add {address} dev {device} {nodad}\n");
+    }
+    script += &format!("ip -batch - <<'.'\n{words}.\n");
     script += "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
     script
 }
 
-fn routes(policy: &Policy) -> String {
-    let mut script = String::new();
-    for family in ["-4", "-6"] {
-        script += &format!(
-            "ip {family} rule add pref 100 fwmark 0x80000000/0x80000000 lookup 200
-             ip {family} rule add pref 110 iif {TUNNEL} fwmark 0/0x80000000 unreachable\n"
-        );
+/// What the gateway would ask of the kernel, in the words of `ip`, which are those in which it is told.
+fn routes(state: &State) -> String {
+    let batch = |family: Family| {
+        let rules = state.rules.iter().filter(|rule| rule.family == family).map(|rule| {
+            let text = rule.to_string();
+            let (priority, rest) = text.split_once(": ").expect("a priority");
+            format!("rule add pref {priority} {}\n", rest.trim_end_matches(" (IPv6)"))
+        });
+        let routes = state.routes.iter().filter(|route| route.prefix.family() == family);
+        let routes = routes.map(|route| format!("route add {route} metric 4000\n"));
+        format!("ip {} -batch - <<'.'\n{}.\n", option(family), rules.chain(routes).collect::<String>())
+    };
+    batch(Family::V4) + &batch(Family::V6)
+}
+
+fn option(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
     }
-    for segment in policy.departments.iter().filter_map(|department| department.segment.as_ref()) {
-        for family in ["-4", "-6"] {
-            let device = &segment.device;
-            script += &format!("ip {family} rule add pref 110 iif {device} fwmark 0/0x80000000 unreachable\n");
-        }
-    }
-    script += &format!("ip rule add pref 120 iif lo to {} lookup 200\n", policy.management);
-    script += &format!("ip route add {} dev {TUNNEL} table 200 src {}\n", policy.management, policy.address);
-    for prefix in OVERLAY {
-        let family = if prefix.contains(':') { "-6" } else { "-4" };
-        script += &format!("ip {family} route add unreachable {prefix} metric 4000\n");
-    }
-    let away = policy.departments.iter().filter(|department| department.segment.is_none());
-    let prefixes: Vec<Prefix> = away.flat_map(|department| department.overlay.clone()).collect();
-    for prefix in prefixes {
-        let family = if prefix.family() == Family::V6 { "-6" } else { "-4" };
-        script += &format!("ip {family} route add {prefix} dev {TUNNEL} table 200\n");
-    }
-    script
 }
