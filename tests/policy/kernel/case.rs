@@ -5,6 +5,9 @@ use turnpike::net::{Aim, Flow, Protocol};
 use super::packet::{self, ACK, Ends, SYN};
 use super::way::Way;
 
+/// What an authentication header stands before: a protocol for experiments (RFC 3692).
+const EXPERIMENT: u8 = 253;
+
 /// How a packet's IP header differs from the plainest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -72,6 +75,7 @@ impl Case {
             17 => packet::udp(ends, self.ports, payload),
             1 | 58 => packet::icmp(ends, self.ports.1.to_be_bytes()[1], 0, [high, low, 0, 0], payload),
             132 => packet::sctp_init(ends, self.ports, *payload.last_chunk().expect("a number")),
+            51 => packet::bare(ends, 51, &[&[EXPERIMENT, 1, 0, 0], &[1; 8][..], payload].concat()),
             protocol => packet::bare(ends, protocol, &[&[0; 8], payload].concat()),
         }
     }

@@ -136,7 +136,7 @@ fn kind(random: &mut Random, aimed: &Aimed) -> (u8, u16) {
         Some(PortMatch::Icmp(Icmp::TimestampRequest)) if v4 => (icmp, if aimed.answers { 14 } else { 13 }),
         Some(PortMatch::Protocol(protocol)) => (protocol.0, 0),
         Some(PortMatch::Icmp(_) | PortMatch::Any) | None => {
-            let protocol = random.pick(&[6, 6, 6, 17, 17, icmp, 47, 50, 89, 132]);
+            let protocol = random.pick(&[6, 6, 6, 17, 17, icmp, 47, 50, 51, 89, 132]);
             let types: &[u16] = if v4 { &[8, 0, 13, 14, 15, 17] } else { &[128, 129] };
             (protocol, if protocol == icmp { random.pick(types) } else { random.pick(&PORTS) })
         }

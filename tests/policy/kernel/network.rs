@@ -183,7 +183,7 @@ impl Network {
         let to = match random.below(8) {
             0 => format!("tcp/{first}-{}", first + 1),
             1 => format!("tcp/{first}"),
-            2 => random.pick(&["esp", "icmp/echo-request", "udp/5000-5100", "sctp/1-65535"]).to_owned(),
+            2 => random.pick(&["esp", "ah", "icmp/echo-request", "udp/5000-5100", "sctp/1-65535"]).to_owned(),
             3 if deny != "any" && !deny.starts_with("c0") && !self.standings[0].has(&deny) => "any".to_owned(),
             4 | 5 => service(offer, &self.offers),
             6 => random.pick(&["c0/d1", "c1/d1", "gov/d0"]).to_owned(),
@@ -373,7 +373,7 @@ fn port(random: &mut Random) -> String {
     match random.below(13) {
         0 => "any".to_owned(),
         1 => "esp".to_owned(),
-        2 => "gre".to_owned(),
+        2 => random.pick(&["gre", "ah"]).to_owned(),
         3 => "icmp/echo-request".to_owned(),
         4 => "icmp/timestamp-request".to_owned(),
         5 | 6 => format!("{protocol}/{first}-{}", first + 9),
