@@ -8,8 +8,8 @@
 //! The evaluator knows the definition alone, never the ruleset. What connection tracking makes of its verdicts is said by
 //! [`oracle`]. Every batch has a canary, which must come out, and so has every tally some of each kind that pass.
 //!
-//! It takes a minute and a million cases. `TURNPIKE_SECONDS` lengthens it, `TURNPIKE_SEED` begins with the definition of which a
-//! mismatch was told; `make policy-soak DURATION=3600` is the long form.
+//! It takes a minute and a million cases: `TURNPIKE_SECONDS` and `TURNPIKE_CASES` at least, both being 0 for a single definition,
+//! and begins with the definition `TURNPIKE_SEED`, as a mismatch tells it. `make policy-soak DURATION=3600` is the long form.
 
 mod case;
 mod conversation;
@@ -40,8 +40,6 @@ use world::NONE;
 
 /// Changes that each definition goes through.
 const CHANGES: usize = 8;
-/// Cases below which a run says little.
-const LEAST: u64 = 1_000_000;
 /// How often a long run says how far it is.
 const TOLD: Duration = Duration::from_secs(60);
 
@@ -55,7 +53,7 @@ fn now() -> u64 {
 }
 
 /// Trials on two threads until `seconds` are over and there were cases enough, or there is a mismatch.
-fn trials(seed: u64, seconds: u64) -> Tally {
+fn trials(seed: u64, seconds: u64, least: u64) -> Tally {
     let start = Instant::now();
     let (all, told) = (Mutex::new(Tally::default()), Mutex::new(start));
     let lane = |lane: u64| {
@@ -66,7 +64,7 @@ fn trials(seed: u64, seconds: u64) -> Tally {
             at = at.wrapping_add(2);
             let mut all = all.lock().expect("the other lane");
             all.join(tally);
-            if !all.mismatches.is_empty() || start.elapsed() > Duration::from_secs(seconds) && all.cases() >= LEAST {
+            if !all.mismatches.is_empty() || start.elapsed() > Duration::from_secs(seconds) && all.cases() >= least {
                 return;
             }
             let mut told = told.lock().expect("the other lane");
@@ -90,9 +88,10 @@ fn the_kernel_decides_as_the_evaluator_does() {
     }
     let seed = from_environment("TURNPIKE_SEED").unwrap_or_else(|| now() * 1000);
     let seconds = from_environment("TURNPIKE_SECONDS").unwrap_or(60);
+    let least = from_environment("TURNPIKE_CASES").unwrap_or(1_000_000);
     eprintln!("seed {seed}");
     let start = Instant::now();
-    let tally = trials(seed, seconds);
+    let tally = trials(seed, seconds, least);
     tally.mismatches.iter().take(5).for_each(|mismatch| eprintln!("{mismatch}"));
     eprintln!(
         "{} definitions with {CHANGES} changes each in {} s, from seed {seed}",
