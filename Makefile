@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants fuzz soak policy-soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants policy-mutants fuzz soak policy-soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ bench-pure: ## criterion benchmarks of the pure parts
 
 mutants: ## break each rule of tests/mutants on purpose and see that its test notices
 	@scripts/mutants
+
+policy-mutants: ## the same by cargo-mutants for each line of the policy's compiler, evaluator and ruleset: hours (root)
+	@scripts/packages test
+	@scripts/policy-mutants
 
 fuzz: ## 30 s of fuzzing for each parser of foreign bytes (needs a nightly toolchain and cargo-fuzz)
 	@scripts/fuzz 30
