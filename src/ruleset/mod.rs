@@ -67,6 +67,7 @@ mod judge;
 mod local;
 pub mod marks;
 mod observe;
+mod probe;
 mod script;
 mod statement;
 mod table;
@@ -79,6 +80,7 @@ use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
 pub use batch::Batch;
+pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
 
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
@@ -299,6 +301,13 @@ impl Ruleset {
     /// it can be refilled.
     pub fn shape(&self) -> &str {
         &self.shape
+    }
+
+    /// The same chains over empty sets: what a kernel makes of them can be compared with what another one holds.
+    pub fn without_elements(&self) -> Self {
+        let mut bare = self.clone();
+        bare.table.sets.values_mut().for_each(|set| set.elements.clear());
+        bare
     }
 
     /// Elements in all sets and maps.

@@ -3,6 +3,8 @@
 //! A [`Batch`] is one transaction: it comes into force as a whole or not at all, also if nft is killed half-way.
 //! All calls block; from async code use a blocking thread.
 
+mod kernel;
+
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +15,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::netns::Handle;
 use crate::ruleset::{Batch, FAMILY, Listing, Ruleset, TABLE};
+
+pub use kernel::{Chain, Element, Kernel};
 
 /// nft, in this or another network namespace.
 #[derive(Clone, Debug)]
@@ -139,6 +143,18 @@ impl Nft {
     /// Whether a table of this name and our family is there; not, if nft cannot say.
     pub fn has_table(&self, name: &str) -> bool {
         self.run(&["-t", "list", "table", FAMILY, name], "").is_ok()
+    }
+
+    /// A socket that asks the kernel itself about this namespace's tables.
+    ///
+    /// # Errors
+    /// [`NftError::System`].
+    pub fn kernel(&self) -> Result<Kernel, NftError> {
+        let opened = match &self.namespace {
+            Some(namespace) => namespace.enter(Kernel::open).and_then(|kernel| kernel),
+            None => Kernel::open(),
+        };
+        opened.map_err(NftError::system("asking the kernel about nftables"))
     }
 
     /// Listens to changes of any table in this namespace.
