@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::control::{self, Question, Request, Response};
+use super::control::{self, InForce, Question, Request, Response};
 use super::error::GatewayError;
 use super::keys::Keys;
 use super::raise::{Gateway, raise};
@@ -219,6 +219,7 @@ impl Server {
     async fn answer(&mut self, request: Request, answer: oneshot::Sender<Response>) {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status().await)),
+            Request::InForce => Response::InForce(self.in_force()),
             Request::Reload => match self.reload().await {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error.to_string()),
@@ -315,6 +316,18 @@ impl Server {
                 collector("routing", troubles.repair.is_none()),
                 collector("dataplane", running),
             ],
+        }
+    }
+
+    fn in_force(&mut self) -> InForce {
+        let paused = self.gateway.is_paused(Timestamp::now());
+        let Gateway { settings, target, .. } = &self.gateway;
+        InForce {
+            generation: target.bundle.generation,
+            digest: target.bundle.digest,
+            device: settings.device.clone(),
+            mtu: settings.mtu,
+            paused,
         }
     }
 

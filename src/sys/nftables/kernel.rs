@@ -150,12 +150,7 @@ impl Kernel {
     }
 
     /// A digest of a rule's expressions; what anonymous sets hold is read once each.
-    fn rule(
-        &mut self,
-        table: &str,
-        expressions: &[u8],
-        held: &mut BTreeMap<String, Vec<u8>>,
-    ) -> io::Result<[u8; 32]> {
+    fn rule(&mut self, table: &str, expressions: &[u8], held: &mut BTreeMap<String, Vec<u8>>) -> io::Result<[u8; 32]> {
         let mut hash = Sha256::new();
         for (_, expression) in pieces(expressions) {
             let (kind, data) = (piece(expression, NFTA_EXPR_NAME), piece(expression, NFTA_EXPR_DATA));
