@@ -16,6 +16,7 @@ mod compile;
 #[cfg(test)]
 mod compiled;
 mod document;
+mod effects;
 mod evaluate;
 pub mod explain;
 mod finding;

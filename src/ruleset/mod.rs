@@ -79,6 +79,7 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
+pub use crate::bundle::RANGE_LIMIT;
 pub use batch::Batch;
 pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
@@ -101,9 +102,6 @@ pub const EARLY_TABLE: &str = "turnpike_early";
 
 /// How long the tunnel stays open without a gateway.
 pub const ALIVE_SECONDS: u32 = 30;
-
-/// Ranges of ports per family. At 100,000 the kernel's nft_set_pipapo hangs for minutes; at 5,000 it takes 50 ms.
-pub const RANGE_LIMIT: usize = 5_000;
 
 /// The TCP port of the metrics, reached on the management address.
 pub const METRICS_PORT: u16 = 9587;
