@@ -174,6 +174,28 @@ fn consents_tests_and_questions_take_any_time_that_there_is() {
 }
 
 #[test]
+fn now_is_told_to_the_second() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&base(), folder.path());
+    let dir = folder.path().to_str().expect("UTF-8");
+    for command in [
+        &["policy", "check", dir][..],
+        &["policy", "explain", dir, "--from", "bradford/benefits", "--to", "leeds/hb-claims"],
+    ] {
+        let (_, told) = run(command);
+        let at = told
+            .split("as of ")
+            .nth(1)
+            .expect("a time")
+            .split(['\n', ' '])
+            .next()
+            .expect("a word")
+            .trim_end_matches(':');
+        assert_eq!(at.len(), "2026-01-01T00:00:00Z".len(), "{at}");
+    }
+}
+
+#[test]
 fn a_prefix_of_length_0_is_refused_wherever_it_would_swallow_the_rest() {
     let everything =
         |file: &str, from: &str, to: &str| resolve(&replaced(base(), file, from, to)).err().unwrap_or_default();

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// 1: the definition or the question does not hold.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let resolved = definition::load(&arguments.dir, arguments.at.unwrap_or_else(Timestamp::now))?;
+    let resolved = definition::load(&arguments.dir, definition::instant(arguments.at))?;
     let model = &resolved.model;
     let question = arguments.asked.question(&known(model, &|address| explain::overlay_of(model, address)))?;
     if let Some(gateway) = &arguments.gateway {
