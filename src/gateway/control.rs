@@ -80,6 +80,8 @@ pub struct InForce {
     pub device: String,
     /// That device's MTU, in octets.
     pub mtu: u32,
+    /// Whether its table tells of no packets, since the kernel cannot.
+    pub mute: bool,
     /// Whether the repair of what others change is paused.
     pub paused: bool,
 }

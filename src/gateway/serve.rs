@@ -267,7 +267,11 @@ impl Server {
         let single = [&troubles.change, &troubles.repair, &troubles.alive, &troubles.state, &troubles.counters];
         conditions.extend(single.into_iter().flatten().cloned());
         conditions.extend(troubles.uplinks.iter().cloned());
-        conditions.extend(self.gateway.recorder.condition());
+        conditions.extend(match &self.gateway.mute {
+            Some(cause) if self.gateway.recorder.records() => Some(Condition::EventsUnheard { cause: cause.clone() }),
+            Some(_) => None,
+            None => self.gateway.recorder.condition(),
+        });
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);
@@ -327,6 +331,7 @@ impl Server {
             digest: target.bundle.digest,
             device: settings.device.clone(),
             mtu: settings.mtu,
+            mute: self.gateway.mute.is_some(),
             paused,
         }
     }

@@ -85,7 +85,7 @@ pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
 
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
-pub use tell::{Cause, GROUP, SNAP};
+pub use tell::{Cause, GROUP, SNAP, trial};
 
 use judge::Ground;
 use local::Local;
@@ -299,6 +299,12 @@ impl Ruleset {
     /// it can be refilled.
     pub fn shape(&self) -> &str {
         &self.shape
+    }
+
+    /// The same for a kernel that cannot tell of packets by nflog: what would be told is counted as untold.
+    pub fn without_records(mut self) -> Self {
+        tell::mute(&mut self.table);
+        self
     }
 
     /// The same chains over empty sets: what a kernel makes of them can be compared with what another one holds.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::netns::Handle;
-use crate::ruleset::{Batch, FAMILY, Listing, Ruleset, TABLE};
+use crate::ruleset::{self, Batch, FAMILY, Listing, Ruleset, TABLE};
 
 pub use kernel::{Chain, Element, Kernel};
 
@@ -102,6 +102,24 @@ impl Nft {
         }
         let json = batch.to_json().map_err(|error| NftError::Refused(error.to_string()))?;
         self.run(&["-j", "-f", "-"], &json).map(|(pid, _)| pid)
+    }
+
+    /// Has the kernel check a transaction and forget it: nothing changes, and nobody hears of it.
+    ///
+    /// # Errors
+    /// [`NftError`]; [`NftError::Refused`] for what the kernel would not take.
+    pub fn check(&self, batch: &Batch) -> Result<(), NftError> {
+        let json = batch.to_json().map_err(|error| NftError::Refused(error.to_string()))?;
+        self.run(&["-c", "-j", "-f", "-"], &json).map(drop)
+    }
+
+    /// Why this kernel cannot tell of packets by nflog, if it cannot: it has no nft_log or nfnetlink_log.
+    pub fn mute(&self) -> Option<String> {
+        match (self.check(&ruleset::trial(true)), self.check(&ruleset::trial(false))) {
+            (Err(NftError::Refused(cause)), Ok(())) => Some(cause.lines().next().unwrap_or_default().to_owned()),
+            // Where it takes neither, the load of the ruleset says why.
+            _ => None,
+        }
     }
 
     /// Loads a ruleset whatever is there: in place if our table has its shape, else in the table's place.

@@ -25,6 +25,7 @@ use crate::net::Flow;
 use crate::policy::explain::{Elsewhere, Part};
 use crate::policy::{Question, flows_at};
 use crate::ruleset::{Ruleset, SegmentEnd, Way, segment_device};
+use crate::sys::nftables::Nft;
 
 pub use accepted::Accepted;
 pub use kernel::{Difference, Kernel, Standing, Unasked};
@@ -105,7 +106,8 @@ impl Explainer {
             .as_ref()
             .map_or_else(|| otherwise.clone(), |running| Tunnel { device: running.device.clone(), mtu: running.mtu });
         let policy = accepted.bundle.effective_policy();
-        let ruleset = enforcer::compile(&accepted.bundle, &policy, &tunnel.device, tunnel.mtu)?;
+        let mute = in_force.as_ref().map_or_else(|| Nft::new().mute().is_some(), |running| running.mute);
+        let ruleset = enforcer::compile(&accepted.bundle, &policy, &tunnel.device, tunnel.mtu, mute)?;
         let ruleset = std::sync::Arc::unwrap_or_clone(ruleset);
         Ok(Self { accepted, policy, in_force, ruleset, tunnel: tunnel.device })
     }
