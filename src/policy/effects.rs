@@ -18,7 +18,7 @@ use super::evaluate::{Evaluator, Reason, Verdict};
 use super::finding::{Code, Report};
 use super::guardrails::{Denial, denials};
 use super::model::{Agreement, Guardrail, Model, Origin, Service};
-use super::question::{From, Question, To, flows};
+use super::question::flows_between;
 use super::source::Mark;
 use crate::bundle::{Match, RANGE_LIMIT, settle};
 use crate::identity::{Id, Name, Qualified};
@@ -121,9 +121,8 @@ fn meets(port: PortMatch, denied: Match) -> bool {
 
 /// The guardrails that deny every flow of a grant, if they do.
 fn nothing_left(model: &Model, evaluator: &Evaluator, grant: &Grant<'_>) -> Option<BTreeSet<Id>> {
-    let (from, to) = (From::Department(grant.consumer.name.clone()), To::Service(grant.service.name.clone()));
     let mut causes = BTreeSet::new();
-    for flow in flows(model, &Question { from, to, protocol: None, port: None }) {
+    for flow in flows_between(model, grant.consumer, grant.service) {
         match evaluator.evaluate(&flow) {
             Verdict::Deny(Reason::Guardrail(id)) => causes.insert(id),
             Verdict::Deny(Reason::UnknownSource | Reason::UnknownDestination | Reason::NoAgreement)

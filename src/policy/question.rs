@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{Guardrail, Model, Object, Subject};
+use super::model::{Department, Guardrail, Model, Object, Service, Subject};
 use crate::bundle::{self, Match};
 use crate::identity::Qualified;
 use crate::net::{Aim, Family, Flow, PortMatch, Prefix, Protocol};
@@ -79,10 +79,32 @@ pub fn flows(model: &Model, question: &Question) -> Vec<Flow> {
         let own = model.departments.iter().filter(|department| department.name == *name);
         own.flat_map(|department| department.mappings.iter().map(|it| it.overlay)).collect()
     };
+    let services = model.services.iter().map(|it| (&it.name, it.overlay_hosts.as_slice(), it.ports.as_slice()));
+    Ground { own: &own, denied: denied(model), ports: ports(model), services: services.collect() }.flows(question)
+}
+
+/// The flows at which a guardrail's verdict about a consumer of a service may change. Whose else the hosts are does not
+/// matter to them, so that no other services are looked at than those that they name.
+pub(super) fn flows_between(model: &Model, consumer: &Department, service: &Service) -> Vec<Flow> {
+    let own = |_: &Qualified| consumer.mappings.iter().map(|mapping| mapping.overlay).collect();
+    let services = vec![(&service.name, service.overlay_hosts.as_slice(), service.ports.as_slice())];
+    let borders = ports(model).into_iter().chain(ports_of_protected(model)).collect();
+    let (from, to) = (From::Department(consumer.name.clone()), To::Service(service.name.clone()));
+    let question = Question { from, to, protocol: None, port: None };
+    Ground { own: &own, denied: denied(model), ports: borders, services }.flows(&question)
+}
+
+/// Sources that guardrails name.
+fn denied(model: &Model) -> Vec<Prefix> {
     let denied = |guardrail: &Guardrail| match guardrail.deny {
         Subject::Prefix(denied) => Some(denied),
         Subject::Any | Subject::Council(_) | Subject::Department(_) => None,
     };
+    model.guardrails.iter().filter_map(denied).collect()
+}
+
+/// First and last ports that guardrails name.
+fn ports(model: &Model) -> Vec<(u16, u16)> {
     let port = |guardrail: &Guardrail| match guardrail.to {
         Object::Port(PortMatch::Ports { first, last, .. }) => Some((first, last)),
         Object::Port(PortMatch::Any | PortMatch::Protocol(_) | PortMatch::Icmp(_))
@@ -91,14 +113,7 @@ pub fn flows(model: &Model, question: &Question) -> Vec<Flow> {
         | Object::Department(_)
         | Object::Prefix(_) => None,
     };
-    let services = model.services.iter().map(|it| (&it.name, it.overlay_hosts.as_slice(), it.ports.as_slice()));
-    let ground = Ground {
-        own: &own,
-        denied: model.guardrails.iter().filter_map(denied).collect(),
-        ports: model.guardrails.iter().filter_map(port).collect(),
-        services: services.collect(),
-    };
-    ground.flows(question)
+    model.guardrails.iter().filter_map(port).collect()
 }
 
 /// The same of what one gateway's bundle knows.
@@ -120,6 +135,22 @@ pub fn flows_at(policy: &bundle::Policy, question: &Question) -> Vec<Flow> {
         services: services.collect(),
     };
     ground.flows(question)
+}
+
+/// First and last ports of the services that guardrails name. Services are sorted by name.
+fn ports_of_protected(model: &Model) -> impl Iterator<Item = (u16, u16)> {
+    let service = |guardrail: &Guardrail| match &guardrail.to {
+        Object::Service(name) => {
+            let at = model.services.binary_search_by(|service| service.name.cmp(name)).ok()?;
+            model.services.get(at)
+        }
+        Object::Any | Object::Port(_) | Object::Department(_) | Object::Prefix(_) => None,
+    };
+    let ports = model.guardrails.iter().filter_map(service).flat_map(|service| &service.ports);
+    ports.filter_map(|port| match *port {
+        PortMatch::Ports { first, last, .. } => Some((first, last)),
+        PortMatch::Any | PortMatch::Protocol(_) | PortMatch::Icmp(_) => None,
+    })
 }
 
 /// Where verdicts may change, whoever knows it.

@@ -319,6 +319,21 @@ fn an_agreement_that_guardrails_leave_nothing_of_is_named_with_both_places() {
     let told = guarded("[\"tcp/443\"]", "c2", "c0/s0");
     assert_eq!(told.len(), 1, "{}", lines(&told));
     assert_eq!(told[0].message, "guardrail G-1 leaves nothing of A-1 for c2/d0");
+    // A guardrail about another service of the same host takes the ports at both ends, and leaves what is between.
+    let mut small = Small::new();
+    small.guardrail(1, "any", "c0/s1");
+    for council in 0..2 {
+        small.council(council);
+        small.department(council, 0, 24);
+    }
+    small.service(0, 0, 1, "[\"tcp/1-1000\"]");
+    small.service(0, 1, 1, "[\"tcp/1\", \"tcp/1000\"]");
+    small.agreement(1, "c0/s0", &["c1/d0".to_owned()]);
+    small.agreement(2, "c0/s1", &["c1/d0".to_owned()]);
+    small.sign();
+    let told: Vec<_> = resolved(&allotted(small.files)).warnings;
+    let told: Vec<_> = told.iter().filter(|it| it.code.as_str() == "guarded").map(|it| it.message.as_str()).collect();
+    assert_eq!(told, ["guardrail G-1 leaves nothing of A-2"]);
     // What keeps anything is not told of.
     for (ports, deny, to) in [
         ("[\"tcp/22-23\"]", "any", "tcp/23"),
