@@ -22,11 +22,12 @@ use crate::ruleset::segment_device;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It answers by the bundle that the gateway acknowledged, read from its state; the gateway need not
-run. Then it asks the kernel for the elements and chains that such a packet meets. It changes nothing.
+run. Then it asks the kernel for the elements and chains that such a packet meets. It changes
+nothing.
 
 Exit codes: 0 the kernel agrees, whether the flow passes or not; 3 it differs, or the gateway is
-closed; 64 a name or address that is not known here; 69 there is no bundle, or the kernel could not be
-asked; 77 the same for lack of permission.
+closed; 64 a name or address that is not known here; 69 there is no bundle, or the kernel could
+not be asked; 77 the same for lack of permission.
 
 Examples:
   turnpike explain --from bradford/benefits --to leeds/hb-claims
