@@ -8,6 +8,10 @@ use std::net::IpAddr;
 
 use super::{Match, Rule};
 
+/// Ranges of ports per family that a gateway holds. At 100,000 the kernel's nft_set_pipapo hangs for minutes; at 5,000 it
+/// takes 50 ms.
+pub const RANGE_LIMIT: usize = 5_000;
+
 /// Splits what agreements grant into the rules to load and the grants that these hide in whole or part, both sorted.
 /// Together they allow what `grants` allow, and so do the rules alone.
 pub fn settle(grants: impl IntoIterator<Item = Rule>) -> (Vec<Rule>, Vec<Rule>) {

@@ -267,7 +267,7 @@ fn show(arguments: &Show) -> Result<Exit, Failure> {
 }
 
 fn model_of(dir: &Path, at: Option<Timestamp>) -> Result<Model, Failure> {
-    Ok(definition::load(dir, at.unwrap_or_else(Timestamp::now))?.model)
+    Ok(definition::load(dir, definition::instant(at))?.model)
 }
 
 fn exit_of(agreements: &[Agreement]) -> Exit {

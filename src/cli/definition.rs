@@ -31,6 +31,15 @@ pub struct Folder {
     pub findings: Vec<Finding>,
 }
 
+/// The instant as of which a definition is judged: as asked, else now, to the whole second as the definition's own dates.
+pub fn instant(at: Option<Timestamp>) -> Timestamp {
+    let now = || {
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    };
+    at.unwrap_or_else(now)
+}
+
 /// Reads and resolves a definition as of `at`; warnings are in the result, for whoever wants to print them.
 ///
 /// # Errors

@@ -19,8 +19,11 @@ use crate::telemetry::logging;
 /// Where a gateway keeps its state unless it is told otherwise.
 pub(super) const STATE: &str = "/var/lib/turnpike/gateway";
 
+/// The tunnel's device unless it is told otherwise.
+pub(super) const DEVICE: &str = "turnpike0";
+
 /// The tunnel's MTU: 1,500 less 80 for IPv6, UDP and WireGuard (WireGuard paper, section 5.4.6).
-const MTU: u32 = 1420;
+pub(super) const MTU: u32 = 1420;
 
 /// Arguments of `turnpike gateway`.
 #[derive(Debug, Args)]
@@ -71,7 +74,7 @@ struct Run {
     #[command(flatten)]
     state: State,
     /// The TUN device to make.
-    #[arg(long, value_name = "NAME", default_value = "turnpike0")]
+    #[arg(long, value_name = "NAME", default_value = DEVICE)]
     device: String,
     /// The MTU of that device.
     #[arg(long, value_name = "OCTETS", default_value_t = MTU, value_parser = clap::value_parser!(u32).range(1280..=9000))]
@@ -170,7 +173,7 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))
 }
 
-fn failure(error: &GatewayError) -> Failure {
+pub(super) fn failure(error: &GatewayError) -> Failure {
     let exit = match error.fault() {
         Fault::Input => Exit::Invalid,
         Fault::Unavailable => Exit::Unavailable,
@@ -187,7 +190,9 @@ fn tell(state: &State, request: &Request) -> Result<Exit, Failure> {
             Ok(Exit::Fine)
         }
         Response::Error(text) => Err(Failure::new(Exit::Invalid, text, "'turnpike status' shows what is in force")),
-        Response::Status(_) => Err(Failure::new(Exit::Internal, "the gateway answered another question", "")),
+        Response::Status(_) | Response::InForce(_) => {
+            Err(Failure::new(Exit::Internal, "the gateway answered another question", ""))
+        }
     }
 }
 

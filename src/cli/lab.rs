@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -224,7 +223,7 @@ fn failure(error: &LabError) -> Failure {
 }
 
 fn read(folder: &Path) -> Result<Definition, Failure> {
-    let resolved = definition::load(folder, Timestamp::now())?;
+    let resolved = definition::load(folder, definition::instant(None))?;
     let path = folder.join("lab.toml");
     let refuse = |cause: String| Failure::new(Exit::Invalid, format!("{}: {cause}", path.display()), "");
     let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;

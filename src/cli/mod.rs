@@ -4,6 +4,8 @@ mod agreement;
 mod bundle;
 pub mod definition;
 mod exit;
+mod explain;
+mod explanation;
 mod findings;
 mod gateway;
 mod lab;
@@ -44,6 +46,8 @@ enum Command {
     Gateway(gateway::Arguments),
     /// How a gateway is, now.
     Status(status::Arguments),
+    /// Why somebody may reach something through this gateway, or not, and whether its kernel agrees.
+    Explain(explain::Arguments),
     /// A definition at work in network namespaces of this machine.
     Lab(lab::Arguments),
     /// Print a shell's completions.
@@ -71,6 +75,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Agreement(arguments) => agreement::run(&arguments),
         Command::Gateway(arguments) => gateway::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Completions(arguments) => Ok(pages::completions(&arguments)),
         Command::Man(arguments) => pages::man(&arguments),

@@ -37,6 +37,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let status = match control::ask(&arguments.state, &Request::Status).map_err(|error| unanswered(&error))? {
         Response::Status(status) => status,
+        Response::InForce(_) => {
+            return Err(Failure::new(Exit::Internal, "the gateway answered another question", ""));
+        }
         Response::Done(text) | Response::Error(text) => return Err(Failure::new(Exit::Unavailable, text, "try again")),
     };
     if arguments.json {

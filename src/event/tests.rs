@@ -348,3 +348,49 @@ fn the_form_of_a_line_is_this() {
         assert!(journal.lines().any(|found| found == line), "{line} is not in\n{journal}");
     }
 }
+
+/// The shortest of some runs over the same flows, among so many rules.
+fn naming(rules: u32) -> Duration {
+    let mut policy = policy();
+    let host = |number: u32| IpAddr::from((u32::from_be_bytes([100, 64, 128, 0]) + number).to_be_bytes());
+    let rule = |number: u32| {
+        let matching = Match::Port { protocol: 6, port: 443 };
+        Rule { department: 2, destination: host(number), matching, agreement: number + 10 }
+    };
+    let agreement = |number: u32| Agreement {
+        number: number + 10,
+        id: parse(&format!("A-{}", number + 10)),
+        service: number + 10,
+        ..policy.agreements[0].clone()
+    };
+    let service =
+        |number: u32| Service { number: number + 10, hosts: vec![host(number)], ..policy.services[0].clone() };
+    let agreements: Vec<_> = (0..rules).map(agreement).collect();
+    let services: Vec<_> = (0..rules).map(service).collect();
+    policy.agreements.extend(agreements);
+    policy.services.extend(services);
+    policy.rules.extend((0..rules).map(rule));
+    policy.rules.sort_unstable();
+    let directory = Directory::new(&policy, 5, "tp0");
+    let flows: Vec<Flow> = (0..500)
+        .map(|step| Flow {
+            destination: host(step * (rules / 500)),
+            ..flow(Cause::Opened, "100.64.2.9", "100.64.1.20", 443)
+        })
+        .collect();
+    let run = || {
+        let began = std::time::Instant::now();
+        for flow in &flows {
+            assert!(directory.describe(flow, at(0)).agreement.is_some());
+        }
+        began.elapsed()
+    };
+    (0..7).map(|_| run()).min().unwrap_or_default()
+}
+
+#[test]
+fn naming_a_flow_takes_no_longer_among_100_000_rules() {
+    let (few, many) = (naming(500), naming(100_000));
+    // Two hundred times as many: a search one by one would take a hundred times as long.
+    assert!(many < few * 12, "{few:?} among 500 rules, {many:?} among 100,000");
+}

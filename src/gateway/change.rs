@@ -59,7 +59,11 @@ impl Gateway {
     async fn change_to(&mut self, chosen: Chosen) -> Result<(), GatewayError> {
         let Chosen { bundle, octets, source, .. } = chosen;
         let held: BTreeSet<u16> = self.target.bundle.membership.uplinks.iter().map(planner::port).collect();
-        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner)?;
+        if self.mute.is_some() {
+            // The modules may have come since.
+            self.mute = preflight::mute().await;
+        }
+        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some())?;
         preflight::bundle(&self.netlink, &target.bundle, &target.policy, &held).await?;
         self.recorder.rename(|| target.directory(&self.settings));
         if let Err(error) = self.put(&target).await {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  {"ask":"status"}                          {"status":{…}}
+//!  {"ask":"in-force"}                        {"in-force":{…}}
 //!  {"ask":"reload"}                          {"done":"generation 7 is in force"}
 //!  {"ask":"pause-repair","seconds":30}       {"done":"…"}    or {"error":"…"}
 //!  {"ask":"resume-repair"}                   {"done":"…"}
@@ -20,6 +21,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bundle::Digest;
 use crate::telemetry::status::Status;
 
 /// The socket's name in the state folder.
@@ -40,6 +42,8 @@ const LONGEST_QUESTION: u64 = 4096;
 pub enum Request {
     /// The status document.
     Status,
+    /// By which bundle and devices the kernel was filled.
+    InForce,
     /// Read the bundle file again, as SIGHUP does.
     Reload,
     /// Leave foreign changes alone for a while.
@@ -57,10 +61,29 @@ pub enum Request {
 pub enum Response {
     /// The status document.
     Status(Box<Status>),
+    /// By which bundle and devices the kernel was filled.
+    InForce(InForce),
     /// It was done, in words.
     Done(String),
     /// It was not, and why.
     Error(String),
+}
+
+/// What a running gateway holds the kernel to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// The bundle's generation.
+    pub generation: u64,
+    /// The digest of its octets.
+    pub digest: Digest,
+    /// The tunnel's device.
+    pub device: String,
+    /// That device's MTU, in octets.
+    pub mtu: u32,
+    /// Whether its table tells of no packets, since the kernel cannot.
+    pub mute: bool,
+    /// Whether the repair of what others change is paused.
+    pub paused: bool,
 }
 
 /// Why nothing was answered.
@@ -179,6 +202,7 @@ mod tests {
     fn requests_are_lines_as_documented_and_nothing_else() {
         let read = |text: &str| serde_json::from_str::<Request>(text).ok();
         assert_eq!(read(r#"{"ask":"status"}"#), Some(Request::Status));
+        assert_eq!(read(r#"{"ask":"in-force"}"#), Some(Request::InForce));
         assert_eq!(read(r#"{"ask":"pause-repair","seconds":30}"#), Some(Request::PauseRepair { seconds: 30 }));
         for bad in
             ["", "{}", r#"{"ask":"stop"}"#, r#"{"ask":"pause-repair"}"#, r#"{"ask":"pause-repair","seconds":-1}"#]

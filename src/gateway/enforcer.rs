@@ -32,15 +32,22 @@ pub struct Found {
     pub early: bool,
 }
 
-/// Compiles what a bundle asks of nftables.
+/// Compiles what a bundle asks of nftables, without records where the kernel is `mute`.
 ///
 /// # Errors
 /// [`GatewayError::Compile`].
-pub fn compile(bundle: &Bundle, policy: &Policy, tunnel: &str, mtu: u32) -> Result<Arc<Ruleset>, GatewayError> {
+pub fn compile(
+    bundle: &Bundle,
+    policy: &Policy,
+    tunnel: &str,
+    mtu: u32,
+    mute: bool,
+) -> Result<Arc<Ruleset>, GatewayError> {
     let wans = bundle.membership.uplinks.iter().filter_map(|uplink| uplink.device.clone()).collect();
     let mtu = u16::try_from(mtu).map_err(|_| GatewayError::Compile(format!("an MTU of {mtu} is too large")))?;
     let devices = Devices { tunnel: tunnel.to_owned(), mtu, wans };
-    Ruleset::compile(policy, &devices).map(Arc::new).map_err(|error| GatewayError::Compile(error.to_string()))
+    let ruleset = Ruleset::compile(policy, &devices).map_err(|error| GatewayError::Compile(error.to_string()))?;
+    Ok(Arc::new(if mute { ruleset.without_records() } else { ruleset }))
 }
 
 impl Enforcer {

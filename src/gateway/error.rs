@@ -74,6 +74,12 @@ pub enum GatewayError {
         /// The state folder.
         state: PathBuf,
     },
+    /// No gateway ever took a bundle with this state.
+    #[error("no gateway has taken a bundle with the state in {}", state.display())]
+    NeverAccepted {
+        /// The state folder.
+        state: PathBuf,
+    },
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -149,7 +155,7 @@ impl GatewayError {
             | Self::NotAdmitted { .. }
             | Self::Compile(_) => Fault::Input,
             Self::NoBundle { cause, .. } => cause.fault(),
-            Self::State(StateError::InUse(_)) => Fault::Unavailable,
+            Self::State(StateError::InUse(_)) | Self::NeverAccepted { .. } => Fault::Unavailable,
             Self::State(StateError::Io { denied: true, .. }) | Self::NoNetAdmin => Fault::Permission,
             Self::State(StateError::Io { denied: false, .. } | StateError::Damaged(_))
             | Self::NoNft
@@ -184,6 +190,9 @@ impl GatewayError {
                 }
             },
             Self::NoBundle { cause, .. } => cause.remedy(),
+            Self::NeverAccepted { .. } => {
+                "name the state of a gateway that ran with --state DIR; a lab's are in its own folder".into()
+            }
             Self::State(StateError::InUse(_)) => "stop that gateway, or give this one another --state".into(),
             Self::State(StateError::Io { .. } | StateError::Damaged(_)) => {
                 "give a folder that can be written with --state".into()

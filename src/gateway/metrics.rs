@@ -77,6 +77,7 @@ pub fn router(questions: mpsc::Sender<Question>) -> Result<Router, GatewayError>
 async fn metrics(State(shared): State<Shared>) -> Answer {
     let status = match control::put(Request::Status, &shared.questions).await {
         Response::Status(status) => Arc::from(status),
+        Response::InForce(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Response::Done(text) | Response::Error(text) => {
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }

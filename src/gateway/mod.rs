@@ -25,6 +25,7 @@ mod drift;
 mod enforcer;
 mod error;
 mod events;
+pub mod explain;
 mod keys;
 mod metrics;
 mod planner;
@@ -39,6 +40,7 @@ mod source;
 pub use error::{Fault, GatewayError};
 pub use events::Events;
 pub use settings::{METRICS_PORT, Metrics, Settings};
+pub use source::trust;
 
 /// Runs a gateway until SIGTERM or SIGINT.
 ///

@@ -12,6 +12,7 @@ use crate::net::Family;
 use crate::ruleset::segment_device;
 use crate::sys::host;
 use crate::sys::netlink::{Device, Netlink};
+use crate::sys::nftables::Nft;
 use crate::telemetry::conditions::Condition;
 
 /// What this host must have and allow, whatever the bundle says.
@@ -79,6 +80,11 @@ fn free(port: u16) -> Result<(), GatewayError> {
         }
     }
     Ok(())
+}
+
+/// Why this kernel cannot tell of flows, if it cannot: no reason to carry no traffic.
+pub async fn mute() -> Option<String> {
+    tokio::task::spawn_blocking(|| Nft::new().mute()).await.unwrap_or_default()
 }
 
 /// The address families that this kernel has.

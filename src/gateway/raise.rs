@@ -71,6 +71,8 @@ pub struct Gateway {
     pub unkept: Option<Vec<u8>>,
     /// What tells of flows.
     pub recorder: Recorder,
+    /// Why the kernel cannot tell of them, if it cannot.
+    pub mute: Option<String>,
 }
 
 /// What is wrong now, one place for each part that may be.
@@ -95,9 +97,15 @@ impl Target {
     ///
     /// # Errors
     /// [`GatewayError::Compile`].
-    pub fn of(bundle: Bundle, settings: &Settings, keys: &Keys, planner: &mut Planner) -> Result<Self, GatewayError> {
+    pub fn of(
+        bundle: Bundle,
+        settings: &Settings,
+        keys: &Keys,
+        planner: &mut Planner,
+        mute: bool,
+    ) -> Result<Self, GatewayError> {
         let policy = bundle.effective_policy();
-        let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu)?;
+        let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu, mute)?;
         let routing = routing::desired(&policy, &settings.device, &preflight::families());
         let plan = planner.plan(&bundle.membership, &policy, &keys.private, bundle.generation);
         Ok(Self { bundle, policy, ruleset, routing, plan })
@@ -127,7 +135,8 @@ pub async fn raise(
     chosen: Chosen,
 ) -> Result<Gateway, GatewayError> {
     let mut planner = Planner::marking(settings.marking);
-    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner)?;
+    let mute = preflight::mute().await;
+    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner, mute.is_some())?;
     preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
     let enforcer = Enforcer::new();
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
@@ -159,6 +168,7 @@ pub async fn raise(
         troubles: Troubles::default(),
         unkept: None,
         recorder,
+        mute,
     };
     gateway.keep(chosen.octets);
     Ok(gateway)

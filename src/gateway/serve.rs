@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::control::{self, Question, Request, Response};
+use super::control::{self, InForce, Question, Request, Response};
 use super::error::GatewayError;
 use super::keys::Keys;
 use super::raise::{Gateway, raise};
@@ -219,6 +219,7 @@ impl Server {
     async fn answer(&mut self, request: Request, answer: oneshot::Sender<Response>) {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status().await)),
+            Request::InForce => Response::InForce(self.in_force()),
             Request::Reload => match self.reload().await {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error.to_string()),
@@ -266,7 +267,11 @@ impl Server {
         let single = [&troubles.change, &troubles.repair, &troubles.alive, &troubles.state, &troubles.counters];
         conditions.extend(single.into_iter().flatten().cloned());
         conditions.extend(troubles.uplinks.iter().cloned());
-        conditions.extend(self.gateway.recorder.condition());
+        conditions.extend(match &self.gateway.mute {
+            Some(cause) if self.gateway.recorder.records() => Some(Condition::EventsUnheard { cause: cause.clone() }),
+            Some(_) => None,
+            None => self.gateway.recorder.condition(),
+        });
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);
@@ -315,6 +320,19 @@ impl Server {
                 collector("routing", troubles.repair.is_none()),
                 collector("dataplane", running),
             ],
+        }
+    }
+
+    fn in_force(&mut self) -> InForce {
+        let paused = self.gateway.is_paused(Timestamp::now());
+        let Gateway { settings, target, .. } = &self.gateway;
+        InForce {
+            generation: target.bundle.generation,
+            digest: target.bundle.digest,
+            device: settings.device.clone(),
+            mtu: settings.mtu,
+            mute: self.gateway.mute.is_some(),
+            paused,
         }
     }
 

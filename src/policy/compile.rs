@@ -81,11 +81,11 @@ struct Gateway<'a> {
 
 /// That a department may reach a service.
 #[derive(Clone, Copy)]
-struct Grant<'a> {
-    agreement: &'a model::Agreement,
-    consumer: &'a model::Department,
-    provider: &'a model::Department,
-    service: &'a model::Service,
+pub(super) struct Grant<'a> {
+    pub(super) agreement: &'a model::Agreement,
+    pub(super) consumer: &'a model::Department,
+    pub(super) provider: &'a model::Department,
+    pub(super) service: &'a model::Service,
 }
 
 impl Grant<'_> {
@@ -96,7 +96,7 @@ impl Grant<'_> {
         relayed || self.consumer.at == *gateway.name || self.provider.at == *gateway.name
     }
 
-    fn rules(&self, denials: &[Denial]) -> Vec<Rule> {
+    pub(super) fn rules(&self, denials: &[Denial]) -> Vec<Rule> {
         let mut rules = Vec::new();
         for &destination in &self.service.overlay_hosts {
             let family = Family::of(destination);
@@ -196,7 +196,7 @@ impl<'a> Compiler<'a> {
 }
 
 /// Everything that agreements in force allow.
-fn grants(model: &Model) -> Vec<Grant<'_>> {
+pub(super) fn grants(model: &Model) -> Vec<Grant<'_>> {
     let departments: BTreeMap<&Qualified, &model::Department> =
         model.departments.iter().map(|d| (&d.name, d)).collect();
     let services: BTreeMap<&Qualified, &model::Service> = model.services.iter().map(|s| (&s.name, s)).collect();

@@ -123,6 +123,12 @@ codes! {
     Unsupported = "unsupported",
     /// Something without effect.
     Useless = "useless",
+    /// An agreement that lets a department reach what another one lets it reach already.
+    Twice = "agreed-twice",
+    /// An agreement of which guardrails leave nothing.
+    Guarded = "guarded",
+    /// More than a gateway's kernel can hold.
+    TooMany = "too-many",
 }
 
 impl fmt::Display for Code {

@@ -16,6 +16,7 @@ mod compile;
 #[cfg(test)]
 mod compiled;
 mod document;
+mod effects;
 mod evaluate;
 pub mod explain;
 mod finding;
@@ -40,7 +41,7 @@ pub use format::{FormatError, format, guess};
 pub use kind::{Kind, KindError};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;
-pub use question::{From, Question, To, flows};
+pub use question::{From, Question, To, flows, flows_at};
 pub use reach::{Reach, reach};
 pub use resolve::{Resolved, resolve, signers, terms};
 pub use source::Files;

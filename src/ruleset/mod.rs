@@ -67,6 +67,7 @@ mod judge;
 mod local;
 pub mod marks;
 mod observe;
+mod probe;
 mod script;
 mod statement;
 mod table;
@@ -78,11 +79,13 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
+pub use crate::bundle::RANGE_LIMIT;
 pub use batch::Batch;
+pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
 
 pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
-pub use tell::{Cause, GROUP, SNAP};
+pub use tell::{Cause, GROUP, SNAP, trial};
 
 use judge::Ground;
 use local::Local;
@@ -99,9 +102,6 @@ pub const EARLY_TABLE: &str = "turnpike_early";
 
 /// How long the tunnel stays open without a gateway.
 pub const ALIVE_SECONDS: u32 = 30;
-
-/// Ranges of ports per family. At 100,000 the kernel's nft_set_pipapo hangs for minutes; at 5,000 it takes 50 ms.
-pub const RANGE_LIMIT: usize = 5_000;
 
 /// The TCP port of the metrics, reached on the management address.
 pub const METRICS_PORT: u16 = 9587;
@@ -299,6 +299,19 @@ impl Ruleset {
     /// it can be refilled.
     pub fn shape(&self) -> &str {
         &self.shape
+    }
+
+    /// The same for a kernel that cannot tell of packets by nflog: what would be told is counted as untold.
+    pub fn without_records(mut self) -> Self {
+        tell::mute(&mut self.table);
+        self
+    }
+
+    /// The same chains over empty sets: what a kernel makes of them can be compared with what another one holds.
+    pub fn without_elements(&self) -> Self {
+        let mut bare = self.clone();
+        bare.table.sets.values_mut().for_each(|set| set.elements.clear());
+        bare
     }
 
     /// Elements in all sets and maps.

@@ -11,7 +11,10 @@
 //! log, so that a flood costs the gateway no more than the rate; what is over it is counted, and no record is missing that
 //! neither a record nor a counter tells of. An established packet meets none of these rules.
 
+use nftables::stmt::Statement;
+
 use super::Reason;
+use super::batch::{self, Batch};
 use super::statement::{Rule, Stmt, count, drop, goto, limit, log};
 use super::table::Table;
 
@@ -128,6 +131,28 @@ pub(super) fn drop_for(cause: Cause) -> Stmt {
 /// Counts by the reason, tells and drops.
 pub(super) fn refuse(reason: Reason) -> [Stmt; 2] {
     [count(reason.counter()), drop_for(Cause::Dropped(reason))]
+}
+
+/// The name of a table that is only ever checked, never loaded.
+const TRIAL: &str = "turnpike_trial";
+
+/// A table with one chain, and in it one rule that tells of packets: for a kernel to be asked whether it can. Without
+/// `records` the same without that rule.
+pub fn trial(records: bool) -> Batch {
+    let mut table = Table { name: TRIAL, ..Table::default() };
+    let told = vec![log(Cause::Opened.prefix(), GROUP, SNAP)];
+    table.chain("c_trial", if records { vec![told] } else { Vec::new() });
+    batch::refill(&table)
+}
+
+/// Whether a rule tells of packets.
+fn tells(rule: &Rule) -> bool {
+    rule.iter().any(|statement| matches!(statement, Stmt::Schema(Statement::Log(_))))
+}
+
+/// Takes all rules out that tell of packets: what they would tell is then counted as untold by the rules that follow them.
+pub(super) fn mute(table: &mut Table) {
+    table.chains.values_mut().for_each(|chain| chain.rules.retain(|rule| !tells(rule)));
 }
 
 #[cfg(test)]

@@ -195,3 +195,22 @@ fn names_from_people_never_reach_a_rule() {
         assert!(!json.contains(name), "{name}");
     }
 }
+
+#[test]
+fn without_records_what_would_be_told_is_counted_and_nothing_else_changes() {
+    let (told, mute) = (compiled(&edge()), compiled(&edge()).without_records());
+    assert_eq!(told.shape(), mute.shape(), "one takes the other's place in place");
+    let (told, mute) = (&told.table.chains, &mute.table.chains);
+    let mut changed = 0;
+    for (name, chain) in told {
+        let left: Vec<_> = chain.rules.iter().filter(|rule| !format!("{rule:?}").contains("Log(")).cloned().collect();
+        assert_eq!(mute[name].rules, left, "{name}");
+        if left.len() < chain.rules.len() {
+            changed += 1;
+            // The rule that follows counts what is not told and has the same end.
+            assert_eq!((chain.rules.len(), left.len()), (2, 1), "{name}");
+            assert_eq!(chain.rules[0].last(), left[0].last(), "{name}");
+        }
+    }
+    assert!(changed >= 12, "{changed}");
+}

@@ -129,9 +129,7 @@ impl GatewayState {
     /// # Errors
     /// [`StateError::Damaged`] and [`StateError::Io`].
     pub fn acknowledged(&self) -> Result<Option<Acknowledged>, StateError> {
-        let path = self.folder.join("floor");
-        let Some(octets) = read(&path)? else { return Ok(None) };
-        serde_json::from_slice(&octets).map(Some).map_err(|_| StateError::Damaged(path))
+        acknowledged(&self.folder)
     }
 
     /// The kept bundles that are whole, newest first, and what is wrong with the others.
@@ -139,15 +137,7 @@ impl GatewayState {
     /// # Errors
     /// [`StateError::Io`] if the folder cannot be listed.
     pub fn bundles(&self) -> Result<(Vec<Kept>, Vec<StateError>), StateError> {
-        let (mut whole, mut broken) = (Vec::new(), Vec::new());
-        for (generation, path) in self.files()?.into_iter().rev() {
-            match read(&path) {
-                Ok(Some(octets)) => whole.push(Kept { generation, octets }),
-                Ok(None) => {}
-                Err(error) => broken.push(error),
-            }
-        }
-        Ok((whole, broken))
+        bundles(&self.folder)
     }
 
     /// Keeps a bundle that was applied, then raises the floor, then forgets all but the two newest.
@@ -159,7 +149,7 @@ impl GatewayState {
         let floor =
             serde_json::to_vec(acknowledged).map_err(|error| failed("cannot write", &self.folder)(error.into()))?;
         self.write("floor", &floor)?;
-        let files = self.files()?;
+        let files = files(&self.folder)?;
         let old = files.len().saturating_sub(KEPT);
         for (_, path) in &files[..old] {
             fs::remove_file(path).map_err(failed("cannot remove", path))?;
@@ -178,18 +168,6 @@ impl GatewayState {
         written.and(removed).map_err(failed("cannot write", &path))
     }
 
-    fn files(&self) -> Result<Vec<(u64, PathBuf)>, StateError> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(failed("cannot list", &self.folder))? {
-            let path = entry.map_err(failed("cannot list", &self.folder))?.path();
-            if let Some(generation) = generation_of(&path) {
-                files.push((generation, path));
-            }
-        }
-        files.sort_unstable();
-        Ok(files)
-    }
-
     fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let temporary = self.folder.join(format!(".{name}.new"));
         let path = self.folder.join(name);
@@ -203,6 +181,45 @@ impl GatewayState {
         // The rename is on disk only when the folder is.
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed("cannot sync", &self.folder))
     }
+}
+
+/// The bundle acknowledged last in a state folder, whoever uses it.
+///
+/// # Errors
+/// [`StateError::Damaged`] and [`StateError::Io`].
+pub fn acknowledged(folder: &Path) -> Result<Option<Acknowledged>, StateError> {
+    let path = folder.join("floor");
+    let Some(octets) = read(&path)? else { return Ok(None) };
+    serde_json::from_slice(&octets).map(Some).map_err(|_| StateError::Damaged(path))
+}
+
+/// The kept bundles of a state folder that are whole, newest first, and what is wrong with the others. Takes no lock:
+/// each file is whole or not yet there, whoever uses the folder.
+///
+/// # Errors
+/// [`StateError::Io`] if the folder cannot be listed.
+pub fn bundles(folder: &Path) -> Result<(Vec<Kept>, Vec<StateError>), StateError> {
+    let (mut whole, mut broken) = (Vec::new(), Vec::new());
+    for (generation, path) in files(folder)?.into_iter().rev() {
+        match read(&path) {
+            Ok(Some(octets)) => whole.push(Kept { generation, octets }),
+            Ok(None) => {}
+            Err(error) => broken.push(error),
+        }
+    }
+    Ok((whole, broken))
+}
+
+fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, StateError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed("cannot list", folder))? {
+        let path = entry.map_err(failed("cannot list", folder))?.path();
+        if let Some(generation) = generation_of(&path) {
+            files.push((generation, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn bundle_name(generation: u64) -> String {

@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod clock;
 pub mod host;
 pub mod mtu;
+mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod nflog;

@@ -1,6 +1,7 @@
 //! Network namespaces: made, entered by a thread or a child process, removed.
 //!
 //! ```text
+//!  passing()       a thread leaves for a new namespace, which lives as long as a handle to it
 //!  make(path)      a thread leaves for a new namespace and pins it: a bind mount of its nsfs file on `path`
 //!  Handle::enter   runs a closure on a thread of its own that stands in the namespace
 //!  Handle::join    moves the calling thread there for good
@@ -50,6 +51,17 @@ pub fn make(path: &Path) -> io::Result<Handle> {
         Ok(handle) => Ok(handle),
         Err(error) => remove(path).and(Err(error)),
     }
+}
+
+/// Makes a network namespace that is gone as soon as the last handle to it is.
+///
+/// # Errors
+/// Those of `unshare(2)`: `EPERM` without CAP_SYS_ADMIN.
+pub fn passing() -> io::Result<Handle> {
+    on_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        Handle::current()
+    })
 }
 
 /// Unpins the namespace on `path` and removes the file. Nothing to do is no error.

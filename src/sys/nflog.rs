@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use super::netfilter::{NLMSG_ERROR, attribute, messages, pieces};
+
 /// What the kernel told of one packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -63,7 +65,6 @@ const MOST: usize = 64;
 const NFNL_SUBSYS_ULOG: u16 = 4 << 8;
 const NFULNL_MSG_PACKET: u16 = NFNL_SUBSYS_ULOG;
 const NFULNL_MSG_CONFIG: u16 = NFNL_SUBSYS_ULOG | 1;
-const NLMSG_ERROR: u16 = 2;
 
 const NFULA_CFG_CMD: u16 = 1;
 const NFULA_CFG_MODE: u16 = 2;
@@ -176,15 +177,6 @@ fn configuration(group: u16, snap: u16) -> Vec<u8> {
     message
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    let mut attribute = length.to_ne_bytes().to_vec();
-    attribute.extend(kind.to_ne_bytes());
-    attribute.extend(value);
-    attribute.resize(attribute.len().next_multiple_of(4), 0);
-    attribute
-}
-
 /// Reads the answer to a request: an error, of which 0 is none.
 fn refusal(answer: &[u8]) -> io::Result<()> {
     let code = messages(answer).find(|(kind, _)| *kind == NLMSG_ERROR).and_then(|(_, body)| body.first_chunk::<4>());
@@ -217,37 +209,6 @@ fn record(attributes: &[u8]) -> Record {
         }
     }
     record
-}
-
-/// The messages of a datagram (netlink(7)): type and body each, up to the first that is malformed.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    walk(datagram, |rest| {
-        let header = rest.first_chunk::<16>()?;
-        let length = usize::try_from(u32::from_ne_bytes([header[0], header[1], header[2], header[3]])).ok()?;
-        Some((length, u16::from_ne_bytes([header[4], header[5]]), rest.get(16..length)?))
-    })
-}
-
-/// Attributes: kind without its flag bits, and value.
-fn pieces(attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    walk(attributes, |rest| {
-        let header = rest.first_chunk::<4>()?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        Some((length, u16::from_ne_bytes([header[2], header[3]]) & 0x3fff, rest.get(4..length)?))
-    })
-}
-
-/// One piece after the other, each aligned to four octets. `read` gives length, kind and body; the length is at least that of
-/// a header, since the body begins behind it.
-fn walk<'a>(
-    mut rest: &'a [u8],
-    read: impl Fn(&'a [u8]) -> Option<(usize, u16, &'a [u8])>,
-) -> impl Iterator<Item = (u16, &'a [u8])> {
-    std::iter::from_fn(move || {
-        let (length, kind, body) = read(rest)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, body))
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! A [`Batch`] is one transaction: it comes into force as a whole or not at all, also if nft is killed half-way.
 //! All calls block; from async code use a blocking thread.
 
+mod kernel;
+
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +14,9 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::netns::Handle;
-use crate::ruleset::{Batch, FAMILY, Listing, Ruleset, TABLE};
+use crate::ruleset::{self, Batch, FAMILY, Listing, Ruleset, TABLE};
+
+pub use kernel::{Chain, Element, Kernel};
 
 /// nft, in this or another network namespace.
 #[derive(Clone, Debug)]
@@ -100,6 +104,24 @@ impl Nft {
         self.run(&["-j", "-f", "-"], &json).map(|(pid, _)| pid)
     }
 
+    /// Has the kernel check a transaction and forget it: nothing changes, and nobody hears of it.
+    ///
+    /// # Errors
+    /// [`NftError`]; [`NftError::Refused`] for what the kernel would not take.
+    pub fn check(&self, batch: &Batch) -> Result<(), NftError> {
+        let json = batch.to_json().map_err(|error| NftError::Refused(error.to_string()))?;
+        self.run(&["-c", "-j", "-f", "-"], &json).map(drop)
+    }
+
+    /// Why this kernel cannot tell of packets by nflog, if it cannot: it has no nft_log or nfnetlink_log.
+    pub fn mute(&self) -> Option<String> {
+        match (self.check(&ruleset::trial(true)), self.check(&ruleset::trial(false))) {
+            (Err(NftError::Refused(cause)), Ok(())) => Some(cause.lines().next().unwrap_or_default().to_owned()),
+            // Where it takes neither, the load of the ruleset says why.
+            _ => None,
+        }
+    }
+
     /// Loads a ruleset whatever is there: in place if our table has its shape, else in the table's place.
     ///
     /// # Errors
@@ -139,6 +161,18 @@ impl Nft {
     /// Whether a table of this name and our family is there; not, if nft cannot say.
     pub fn has_table(&self, name: &str) -> bool {
         self.run(&["-t", "list", "table", FAMILY, name], "").is_ok()
+    }
+
+    /// A socket that asks the kernel itself about this namespace's tables.
+    ///
+    /// # Errors
+    /// [`NftError::System`].
+    pub fn kernel(&self) -> Result<Kernel, NftError> {
+        let opened = match &self.namespace {
+            Some(namespace) => namespace.enter(Kernel::open).and_then(|kernel| kernel),
+            None => Kernel::open(),
+        };
+        opened.map_err(NftError::system("asking the kernel about nftables"))
     }
 
     /// Listens to changes of any table in this namespace.

@@ -92,6 +92,11 @@ pub enum Condition {
         /// Why not.
         cause: String,
     },
+    /// The kernel cannot tell of flows.
+    EventsUnheard {
+        /// Why not.
+        cause: String,
+    },
     /// Something that the status is made of could not be read.
     Unobservable {
         /// What and why.
@@ -117,6 +122,7 @@ impl Condition {
             Self::NoTunnel => "no-tunnel",
             Self::UplinkInOverlay { .. } => "uplink-in-overlay",
             Self::EventsUnwritten { .. } => "events-unwritten",
+            Self::EventsUnheard { .. } => "events-unheard",
             Self::Unobservable { .. } => "unobservable",
         }
     }
@@ -131,6 +137,7 @@ impl Condition {
             | Self::KeyReadable { .. }
             | Self::MetricsUnserved { .. }
             | Self::EventsUnwritten { .. }
+            | Self::EventsUnheard { .. }
             | Self::Unobservable { .. } => Severity::Warning,
             Self::ApplyFailed { .. }
             | Self::WrongSysctl { .. }
@@ -158,6 +165,7 @@ impl Condition {
             Self::AliveNotRenewed { cause } => format!("the alive element was not renewed: {cause}"),
             Self::NoTunnel => "no tunnel carries traffic".to_owned(),
             Self::UplinkInOverlay { cause } => cause.clone(),
+            Self::EventsUnheard { cause } => format!("this kernel does not tell of flows: {cause}"),
             Self::EventsUnwritten { cause } | Self::Unobservable { cause } => cause.clone(),
         }
     }
@@ -193,6 +201,9 @@ impl Condition {
             }
             Self::EventsUnwritten { .. } => {
                 "name another place with --events, or none with --events off; it is tried again by itself".into()
+            }
+            Self::EventsUnheard { .. } => {
+                "modprobe nft_log nfnetlink_log, then 'turnpike gateway reload'; or do without: --events off".into()
             }
             Self::Unobservable { .. } => String::new(),
         }

@@ -138,6 +138,55 @@ fn a_flood_of_refusals_is_bounded_and_every_packet_is_told_or_counted() {
     assert!(events.iter().any(|event| event.suppressed > 1_000), "the kernel's own limit is told");
 }
 
+/// An nft that takes no rule with `log`, as that of a kernel without nft_log or nfnetlink_log.
+fn nft_without_log(place: &Place) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = place.path("bin");
+    std::fs::create_dir(&folder).expect("a folder");
+    let script = "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\ncase \"$*\" in *-f*) ;; *) exec nft \"$@\" ;; esac\n\
+        input=$(cat)\ncase $input in *'\"log\"'*)\n  \
+        echo 'internal:0:0-0: Error: Could not process rule: No such file or directory' >&2\n  exit 1 ;;\nesac\n\
+        printf %s \"$input\" | nft \"$@\"\n";
+    std::fs::write(folder.join("nft"), script).expect("written");
+    std::fs::set_permissions(folder.join("nft"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    folder
+}
+
+#[test]
+fn a_kernel_that_cannot_tell_of_flows_carries_them_all_the_same_and_that_is_said() {
+    if skip("a_kernel_that_cannot_tell_of_flows_carries_them_all_the_same_and_that_is_said") {
+        return;
+    }
+    let place = Place::new();
+    let file = place.path("events.jsonl");
+    let _others = ["hub-a", "leeds-1"].map(|gateway| place.start(gateway));
+    let path = nft_without_log(&place);
+    let mut command = place.command("bradford-1");
+    command.arg("--events").arg(&file).env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", path.display()));
+    let edge = start_as(&place, "bradford-1", command);
+    place.wait_for_tunnels();
+    for port in [443, 22] {
+        echo(&place.claims, port);
+    }
+    open(&place.benefits, CLAIMS4, 443);
+    assert!(!reaches(&place.benefits, CLAIMS4, 22), "the policy is whole");
+    let status = place.wait_for("bradford-1", |status| status.conditions.iter().any(|it| it.id == "events-unheard"));
+    let condition = status.conditions.iter().find(|it| it.id == "events-unheard").expect("the condition");
+    assert!(condition.text.contains("No such file") && condition.remedy.contains("nfnetlink_log"), "{condition:?}");
+    let metrics = crate::talk::fetch(&place.bradford, "127.0.0.1", 9587, "/metrics");
+    assert!(metrics.lines().any(|line| line.contains("events-unheard") && line.ends_with(" 1")), "{metrics}");
+    let table = place.bradford.run("nft", ["list", "table", "inet", "turnpike"]).expect("a listing");
+    assert!(table.contains("chain c_policy") && !table.contains("log prefix"), "{table}");
+    // The canary: the same gateway with the kernel's own nft tells of both.
+    assert!(edge.stop(PATIENCE).expect("stopped").success());
+    let _edge = start(&place, "bradford-1", &file);
+    place.wait_for_tunnels();
+    open(&place.benefits, CLAIMS4, 443);
+    wait_for_event(&file, "agreement", 443);
+    let unheard = |status: &status::Status| status.conditions.iter().any(|it| it.id == "events-unheard");
+    assert!(!unheard(&place.status("bradford-1")));
+}
+
 #[test]
 fn events_that_cannot_be_written_are_told_and_stop_nothing() {
     if skip("events_that_cannot_be_written_are_told_and_stop_nothing") {

@@ -5,6 +5,7 @@
 mod change;
 mod drift;
 mod events;
+mod explain;
 mod load;
 mod place;
 mod refusals;

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use turnpike::bundle::{
-    Agreement, Contents, Department, Encoded, Link, Mapping, Match, Membership, Narrowing, NextHop, Policy, Role,
-    Route, Rule, Segment, Service, Trust, Uplink,
+    Agreement, Contents, Department, Destination, Encoded, Guardrail, Link, Mapping, Match, Membership, Narrowing,
+    NextHop, Policy, Role, Route, Rule, Segment, Service, Trust, Uplink,
 };
 use turnpike::gateway::control::{self, Request, Response};
 use turnpike::identity::{Name, PrivateKey, Signer};
@@ -53,11 +53,15 @@ pub struct Build {
     pub agreed: bool,
     /// Leeds' segment.
     pub segment: &'static str,
+    /// Whether a guardrail denies ssh to everybody.
+    pub guarded: bool,
+    /// Whether leeds/housing stands beside leeds/revenues, on eth2, and may reach the claims service.
+    pub neighbours: bool,
 }
 
 impl Default for Build {
     fn default() -> Self {
-        Self { generation: 1, agreed: true, segment: "eth1" }
+        Self { generation: 1, agreed: true, segment: "eth1", guarded: false, neighbours: false }
     }
 }
 
@@ -245,7 +249,7 @@ impl Place {
     pub fn ask(&self, gateway: &str) -> Option<Status> {
         match control::ask(&self.state(gateway), &Request::Status) {
             Ok(Response::Status(status)) => Some(*status),
-            Ok(Response::Done(_) | Response::Error(_)) | Err(_) => None,
+            Ok(Response::InForce(_) | Response::Done(_) | Response::Error(_)) | Err(_) => None,
         }
     }
 
@@ -293,13 +297,36 @@ fn department(number: u32, name: &str, site: &str, at: &str, segment: &str) -> D
     }
 }
 
+fn departments(gateway: &str, build: Build) -> Vec<Department> {
+    let mut departments = vec![
+        department(1, "leeds/revenues", "leeds-1", gateway, build.segment),
+        department(2, "bradford/benefits", "bradford-1", gateway, "eth1"),
+    ];
+    if build.neighbours {
+        let mut housing = department(3, "leeds/housing", "leeds-1", gateway, "eth2");
+        housing.overlay.truncate(1);
+        if let Some(segment) = &mut housing.segment {
+            segment.gateway = vec![parse("192.168.2.1/24")];
+            segment.mappings = vec![Mapping { real: parse("192.168.2.0/24"), overlay: parse("100.70.3.0/24") }];
+        }
+        departments.push(housing);
+    }
+    departments
+}
+
+fn no_ssh() -> Guardrail {
+    let to = Destination { prefixes: vec![], ports: vec![Match::Port { protocol: 6, port: 22 }] };
+    Guardrail { id: parse("G-1"), from: vec![], to }
+}
+
 fn policy(gateway: &str, build: Build) -> Policy {
     let relay = gateway == "hub-a";
     let hosts: Vec<IpAddr> = vec![parse(CLAIMS4), parse(CLAIMS6)];
-    let rule = |&destination: &IpAddr| {
+    let consumers = if build.neighbours { 2..=3 } else { 2..=2 };
+    let rule = |department: u32, destination: IpAddr| {
         let (protocol, kind) = if destination.is_ipv4() { (1, 8) } else { (58, 128) };
         [Match::Port { protocol: 6, port: 443 }, Match::Icmp { protocol, kind }].map(|matching| Rule {
-            department: 2,
+            department,
             destination,
             matching,
             agreement: 101,
@@ -309,7 +336,7 @@ fn policy(gateway: &str, build: Build) -> Policy {
         number: 101,
         id: parse("A-101"),
         service: 1,
-        from: vec![2],
+        from: if build.neighbours { vec![2, 3] } else { vec![2] },
         class: parse("routine"),
         lease_seconds: 259_200,
     };
@@ -327,13 +354,8 @@ fn policy(gateway: &str, build: Build) -> Policy {
             "leeds-1" => "100.127.0.2",
             _ => "100.127.0.3",
         }),
-        allotted: ["100.70.1.0/24", "100.70.2.0/24", "fd64:7475:726e:1::/64", "fd64:7475:726e:2::/64"]
-            .map(parse)
-            .into(),
-        departments: vec![
-            department(1, "leeds/revenues", "leeds-1", gateway, build.segment),
-            department(2, "bradford/benefits", "bradford-1", gateway, "eth1"),
-        ],
+        allotted: departments(gateway, build).into_iter().flat_map(|department| department.overlay).collect(),
+        departments: departments(gateway, build),
         services: vec![Service {
             number: 1,
             name: parse("leeds/claims"),
@@ -342,9 +364,13 @@ fn policy(gateway: &str, build: Build) -> Policy {
             ports: vec![parse("tcp/443"), parse("icmp/echo-request")],
         }],
         agreements: if build.agreed { vec![agreement] } else { vec![] },
-        rules: if build.agreed { hosts.iter().flat_map(rule).collect() } else { vec![] },
+        rules: if build.agreed {
+            consumers.flat_map(|of| hosts.iter().flat_map(move |&host| rule(of, host))).collect()
+        } else {
+            vec![]
+        },
         shadowed: vec![],
-        guardrails: vec![],
+        guardrails: if build.guarded { vec![no_ssh()] } else { vec![] },
         routes: if relay {
             vec![
                 route("100.70.1.0/24", "leeds-1"),

@@ -1,5 +1,6 @@
 //! What the kernel makes of our rules: real packets in network namespaces of their own.
 
+mod asked;
 mod cost;
 mod edge;
 mod hub;

@@ -6,6 +6,7 @@ mod command;
 mod consents;
 mod definition;
 mod formatted;
+mod hostile;
 mod kernel;
 mod mutated;
 mod refused;

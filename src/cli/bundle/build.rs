@@ -36,7 +36,7 @@ pub(super) struct Build {
 
 /// Builds, and says what came of it.
 pub(super) fn run(arguments: &Build) -> Result<Exit, Failure> {
-    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let at = definition::instant(arguments.at);
     let folder = definition::read(&arguments.definition)?;
     let resolved = folder.resolve(at).map_err(|found| folder.failure(&found))?;
     eprint!("{}", findings::render(&resolved.warnings, &folder.files, &folder.path));

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike policy check`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let folder = definition::read(&arguments.dir)?;
-    let resolved = match folder.resolve(arguments.at.unwrap_or_else(Timestamp::now)) {
+    let resolved = match folder.resolve(definition::instant(arguments.at)) {
         Ok(resolved) => resolved,
         Err(found) if arguments.json => {
             findings::print_json(&found)?;

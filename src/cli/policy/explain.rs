@@ -7,14 +7,15 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bundle::{Judgement, Role, Rule};
+use crate::bundle::Judgement;
+use crate::cli::explanation::{
+    Agreed, Asked, Decided, Known, Named, Station, Told, Whereabouts, flow_text, nothing_in_common, role,
+};
 use crate::cli::{Exit, Failure, definition, output};
 use crate::identity::{Name, Qualified};
-use crate::net::{Aim, Flow, Protocol};
 use crate::policy::explain::{Answer, Change, Elsewhere, End, Explainer, Explanation, Missing, Part, Remedy, Step};
 use crate::policy::model::{Model, Origin};
-use crate::policy::{From, Question, Tier, To, Verdict, explain, nearest, printable};
-use crate::ruleset;
+use crate::policy::{Question, Tier, Verdict, explain, nearest, printable};
 
 #[derive(Debug, Args)]
 #[command(
@@ -29,18 +30,8 @@ pub(super) struct Arguments {
     /// The definition's folder.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Who asks: council/department, or a real or overlay address.
-    #[arg(long, value_name = "WHO")]
-    from: String,
-    /// For what: council/service, or a real or overlay address (with --proto, and with --port where it has ports).
-    #[arg(long, value_name = "WHAT")]
-    to: String,
-    /// tcp, udp, sctp, icmp (an echo request), icmpv6, gre, esp, ah or a number [default: all of the service's].
-    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
-    proto: Option<Protocol>,
-    /// The destination port [default: all of the service's].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
+    #[command(flatten)]
+    asked: Asked,
     /// As of this time (RFC 3339, with offset) instead of now.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -52,19 +43,14 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
-    let number = || text.parse().ok().map(Protocol);
-    Protocol::named(text).or_else(number).ok_or_else(|| format!("'{text}' is neither a protocol's name nor its number"))
-}
-
 /// Runs it.
 ///
 /// # Errors
 /// 1: the definition or the question does not hold.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let resolved = definition::load(&arguments.dir, arguments.at.unwrap_or_else(Timestamp::now))?;
+    let resolved = definition::load(&arguments.dir, definition::instant(arguments.at))?;
     let model = &resolved.model;
-    let question = question(model, arguments)?;
+    let question = arguments.asked.question(&known(model, &|address| explain::overlay_of(model, address)))?;
     if let Some(gateway) = &arguments.gateway {
         known_gateway(model, gateway)?;
     }
@@ -77,60 +63,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn question(model: &Model, arguments: &Arguments) -> Result<Question, Failure> {
-    let from = match address(model, "--from", &arguments.from)? {
-        Some(address) => From::Address(address),
-        None => {
-            let names: Vec<&Qualified> = model.departments.iter().map(|department| &department.name).collect();
-            From::Department(known("--from", "department", &arguments.from, &names)?)
-        }
-    };
-    let to = match address(model, "--to", &arguments.to)? {
-        Some(address) => To::Address(address),
-        None => {
-            let names: Vec<&Qualified> = model.services.iter().map(|service| &service.name).collect();
-            To::Service(known("--to", "service", &arguments.to, &names)?)
-        }
-    };
-    let (protocol, port) = (arguments.proto, arguments.port);
-    let wrong = |cause: String, help: &str| Err(Failure::new(Exit::Usage, cause, help));
-    match (&to, protocol, port) {
-        (_, None, Some(_)) => wrong("--port without --proto".to_owned(), "add --proto tcp, udp or sctp"),
-        (_, Some(protocol), Some(_)) if !protocol.has_ports() => {
-            wrong(format!("{protocol} has no ports"), "leave --port out")
-        }
-        (To::Address(_), None, _) => wrong("an address needs a protocol".to_owned(), "add --proto tcp --port 443"),
-        (To::Address(_), Some(protocol), None) if protocol.has_ports() => {
-            wrong(format!("{protocol} to an address needs a port"), "add --port 443")
-        }
-        _ => Ok(Question { from, to, protocol, port }),
+fn known<'a>(model: &'a Model, overlay_of: &'a dyn Fn(IpAddr) -> Result<IpAddr, Elsewhere>) -> Known<'a> {
+    Known {
+        departments: model.departments.iter().map(|department| &department.name).collect(),
+        services: model.services.iter().map(|service| &service.name).collect(),
+        overlay_of,
     }
-}
-
-/// The overlay address that is meant, if it is an address.
-fn address(model: &Model, option: &str, text: &str) -> Result<Option<IpAddr>, Failure> {
-    let Ok(address) = text.parse::<IpAddr>() else { return Ok(None) };
-    explain::overlay_of(model, address).map(Some).map_err(|Elsewhere { address, candidates }| {
-        let shown = |(name, overlay): &(Qualified, IpAddr)| format!("{overlay} of {name}");
-        let some: Vec<String> = candidates.iter().take(5).map(shown).collect();
-        let more = candidates.len().saturating_sub(some.len());
-        let rest = if more > 0 { format!(", and {more} others") } else { String::new() };
-        let cause = format!("{option} {address} is a real address of {} departments", candidates.len());
-        let help = format!("name the department, or one of the overlay addresses: {}{rest}", some.join(", "));
-        Failure::new(Exit::Usage, cause, help)
-    })
-}
-
-fn known(option: &str, kind: &str, text: &str, names: &[&Qualified]) -> Result<Qualified, Failure> {
-    if let Some(found) = names.iter().find(|name| name.to_string() == text) {
-        return Ok((*found).clone());
-    }
-    let texts: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let help = match nearest(text, texts.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean '{near}'?"),
-        None => format!("it takes council/{kind}, or an address"),
-    };
-    Err(Failure::new(Exit::Usage, format!("{option}: there is no {kind} '{}'", printable(text)), help))
 }
 
 /// Refuses a gateway that the network does not have.
@@ -157,51 +95,15 @@ fn known_name(option: &str, kind: &str, name: &Name, names: Vec<&str>) -> Result
 }
 
 fn text(model: &Model, question: &Question, explanation: &Explanation<'_>) -> String {
-    let mut text = String::new();
+    let question = format!("{question}, as of {}", explanation.at);
     if explanation.answers.is_empty() {
-        return format!(
-            "DENIED   {question}, as of {}\n  because      the two have no address family, protocol or port in common\n",
-            explanation.at
-        );
+        return nothing_in_common(&question);
     }
-    for answer in &explanation.answers {
-        let word = if answer.verdict.allows() { "ALLOWED" } else { "DENIED " };
-        text += &format!("{word}  {question}, as of {}\n", explanation.at);
-        for (title, line) in Told::of(model, answer).lines() {
-            text += &format!("  {title:<12} {line}\n");
-        }
-    }
-    text
-}
-
-fn flow_text(flow: &Flow) -> String {
-    let aim = match flow.aim {
-        Aim::Port(port) => format!("{}/{port}", flow.protocol),
-        Aim::Icmp(kind) => format!("{} type {kind}", flow.protocol),
-        Aim::Nothing => flow.protocol.to_string(),
-    };
-    format!("{} → {} {aim}", flow.source, flow.destination)
+    explanation.answers.iter().map(|answer| told(model, answer).text(&question)).collect()
 }
 
 fn place(origin: &Origin) -> String {
     format!("{}:{}", origin.file, origin.line)
-}
-
-/// One answer in JSON; the text is made from the same.
-#[derive(Serialize)]
-struct Told {
-    flow: String,
-    flows: usize,
-    verdict: &'static str,
-    tier: &'static str,
-    reason: String,
-    from: Whereabouts,
-    to: Whereabouts,
-    service: Option<Named>,
-    agreement: Option<Agreed>,
-    guardrail: Option<Named>,
-    path: Vec<Station>,
-    remedy: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -213,99 +115,36 @@ struct Json {
 
 impl Json {
     fn of(model: &Model, question: &Question, explanation: &Explanation<'_>) -> Self {
-        let answers = explanation.answers.iter().map(|answer| Told::of(model, answer)).collect();
+        let answers = explanation.answers.iter().map(|answer| told(model, answer)).collect();
         Self { question: question.to_string(), at: explanation.at.to_string(), answers }
     }
 }
 
-#[derive(Serialize)]
-struct Whereabouts {
-    overlay: String,
-    real: Option<String>,
-    department: Option<String>,
-    gateway: Option<String>,
-    device: Option<String>,
-    mapping: Option<[String; 2]>,
-    place: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Named {
-    name: String,
-    why: Option<String>,
-    place: String,
-}
-
-#[derive(Serialize)]
-struct Agreed {
-    id: String,
-    place: String,
-    by: String,
-    class: String,
-    hours: String,
-    not_before: Option<String>,
-    not_after: Option<String>,
-    reference: Option<String>,
-    consents: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Station {
-    gateway: String,
-    role: &'static str,
-    part: &'static str,
-    passes: bool,
-    table: String,
-}
-
-impl Told {
-    fn of(model: &Model, answer: &Answer<'_>) -> Self {
-        let service = answer.service.map(|service| Named {
-            name: service.name.to_string(),
-            why: None,
-            place: place(&service.origin),
-        });
-        let guardrail = answer.guardrail.map(|guardrail| Named {
-            name: guardrail.id.to_string(),
-            why: guardrail.why.as_deref().map(printable),
-            place: place(&guardrail.origin),
-        });
-        Self {
-            flow: flow_text(&answer.flow),
-            flows: answer.flows,
-            verdict: if answer.verdict.allows() { "allow" } else { "deny" },
-            tier: answer.verdict.tier().label(),
-            reason: reason(answer),
-            from: Whereabouts::of(&answer.source),
-            to: Whereabouts::of(&answer.destination),
-            service,
-            agreement: agreed(answer),
-            guardrail,
-            path: answer.path.iter().map(|step| Station::of(model, answer, step)).collect(),
-            remedy: remedy(model, &answer.remedy),
-        }
+fn told(model: &Model, answer: &Answer<'_>) -> Told {
+    let service = answer.service.map(|service| Named {
+        name: service.name.to_string(),
+        why: None,
+        place: Some(place(&service.origin)),
+    });
+    let guardrail = answer.guardrail.map(|guardrail| Named {
+        name: guardrail.id.to_string(),
+        why: guardrail.why.as_deref().map(printable),
+        place: Some(place(&guardrail.origin)),
+    });
+    Told {
+        flow: flow_text(&answer.flow),
+        flows: answer.flows,
+        verdict: if answer.verdict.allows() { "allow" } else { "deny" },
+        tier: answer.verdict.tier().label(),
+        reason: reason(answer),
+        from: whereabouts(&answer.source),
+        to: whereabouts(&answer.destination),
+        service,
+        agreement: agreed(answer),
+        guardrail,
+        path: answer.path.iter().map(|step| station(model, answer, step)).collect(),
+        remedy: remedy(model, &answer.remedy),
     }
-
-    /// Titles and lines for people.
-    fn lines(&self) -> Vec<(&'static str, String)> {
-        let mut lines = vec![
-            ("flow", format!("{}{}", self.flow, alike(self.flows))),
-            ("tier", format!("{}: {}", self.tier, self.reason)),
-            ("from", self.from.line()),
-            ("to", self.to.line()),
-        ];
-        lines.extend(self.service.iter().map(|service| ("service", service.line())));
-        lines.extend(self.guardrail.iter().map(|guardrail| ("guardrail", guardrail.line())));
-        lines.extend(self.agreement.iter().flat_map(Agreed::lines));
-        lines.extend(self.path.iter().map(|station| ("at", station.line())));
-        let title = if self.verdict == "allow" { "to stop it" } else { "to allow it" };
-        lines.extend(self.remedy.iter().map(|change| (title, change.clone())));
-        lines
-    }
-}
-
-fn alike(flows: usize) -> String {
-    if flows == 1 { String::new() } else { format!(", and {} others alike", flows - 1) }
 }
 
 fn reason(answer: &Answer<'_>) -> String {
@@ -321,37 +160,16 @@ fn reason(answer: &Answer<'_>) -> String {
     }
 }
 
-impl Whereabouts {
-    fn of(end: &End<'_>) -> Self {
-        let department = end.department;
-        Self {
-            overlay: end.overlay.to_string(),
-            real: end.real.map(|real| real.to_string()),
-            department: department.map(|department| department.name.to_string()),
-            gateway: department.map(|department| department.at.to_string()),
-            device: department.map(|department| department.device.clone()),
-            mapping: end.mapping.map(|mapping| [mapping.real.to_string(), mapping.overlay.to_string()]),
-            place: department.map(|department| place(&department.origin)),
-        }
-    }
-
-    fn line(&self) -> String {
-        let (Some(department), Some(gateway), Some(device)) = (&self.department, &self.gateway, &self.device) else {
-            return format!("{}, which is no department's", self.overlay);
-        };
-        let mapped = match (&self.real, &self.mapping) {
-            (Some(real), Some([from, to])) if from != to => format!(" = {real} by {from} ↔ {to}"),
-            _ => " (real and overlay)".to_owned(),
-        };
-        let at = self.place.as_deref().unwrap_or_default();
-        format!("{}{mapped}, {department} at {gateway} on {device} ({at})", self.overlay)
-    }
-}
-
-impl Named {
-    fn line(&self) -> String {
-        let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        format!("{}{why} ({})", self.name, self.place)
+fn whereabouts(end: &End<'_>) -> Whereabouts {
+    let department = end.department;
+    Whereabouts {
+        overlay: end.overlay.to_string(),
+        real: end.real.map(|real| real.to_string()),
+        department: department.map(|department| department.name.to_string()),
+        gateway: department.map(|department| department.at.to_string()),
+        device: department.map(|department| department.device.clone()),
+        mapping: end.mapping.map(|mapping| [mapping.real.to_string(), mapping.overlay.to_string()]),
+        place: department.map(|department| place(&department.origin)),
     }
 }
 
@@ -367,10 +185,12 @@ fn agreed(answer: &Answer<'_>) -> Option<Agreed> {
     };
     Some(Agreed {
         id: agreement.id.to_string(),
-        place: place(&agreement.origin),
+        place: Some(place(&agreement.origin)),
         by,
         class: agreement.class.to_string(),
-        hours: agreement.hours.clone(),
+        number: None,
+        lease_seconds: None,
+        hours: Some(agreement.hours.clone()),
         not_before: agreement.not_before.map(|date| date.to_string()),
         not_after: agreement.not_after.map(|date| date.to_string()),
         reference: agreement.reference.as_deref().map(printable),
@@ -378,67 +198,29 @@ fn agreed(answer: &Answer<'_>) -> Option<Agreed> {
     })
 }
 
-impl Agreed {
-    fn lines(&self) -> Vec<(&'static str, String)> {
-        let mut lines = vec![("agreement", format!("{} ({}), class {}", self.id, self.place, self.class))];
-        lines.extend(self.reference.iter().map(|reference| ("reference", reference.clone())));
-        lines.push(("consents", self.consents.join("; ")));
-        let open = |date: &Option<String>| date.clone().unwrap_or_else(|| "open".to_owned());
-        let (begin, end) = (open(&self.not_before), open(&self.not_after));
-        lines.push(("time", format!("{begin} to {end}, hours {}", self.hours)));
-        lines
-    }
-}
-
-impl Station {
-    fn of(model: &Model, answer: &Answer<'_>, step: &Step) -> Self {
-        let passes = matches!(step.judgement, Judgement::Allowed(_));
-        Self {
-            gateway: step.gateway.to_string(),
-            role: match step.role {
-                Role::Edge => "edge",
-                Role::Relay => "hub",
-            },
-            part: step.part.label(),
-            passes: passes && step.part != Part::Nothing,
-            table: table(model, answer, step),
-        }
-    }
-
-    fn line(&self) -> String {
-        let what = match self.part {
-            "begins" => "segment → tunnel, after the mapping",
-            "relays" => "tunnel → tunnel",
-            "ends" => "tunnel → segment, before the mapping",
-            "local" => "segment → segment",
-            _ => "not on the way",
-        };
-        let verdict = if self.passes { "passes" } else { "drops" };
-        format!("{} ({}, {what}) {verdict}: {}", self.gateway, self.role, self.table)
-    }
-}
-
-/// What a gateway's table answers.
-fn table(model: &Model, answer: &Answer<'_>, step: &Step) -> String {
-    let department = |number: u32| model.departments.iter().find(|known| known.number == number);
-    match &step.judgement {
-        Judgement::Allowed(rule) => {
-            // Between segments both addresses are real.
-            let real = answer.destination.real.filter(|_| step.part == Part::Local);
-            let asked = Rule { destination: real.unwrap_or(rule.destination), ..*rule };
-            let id = model.agreements.iter().find(|agreement| agreement.number == rule.agreement);
-            let id = id.map(|agreement| agreement.id.to_string()).unwrap_or_default();
-            match ruleset::element(&asked) {
-                Some((map, key)) => format!("{map} {{ {key} }} → {} ({id})", rule.agreement),
-                None => format!("a rule of {id}"),
-            }
-        }
-        Judgement::Guarded(id) => format!("guardrail {id}"),
-        Judgement::NoRule(number) => {
-            let name = department(*number).map(|department| department.name.to_string()).unwrap_or_default();
-            format!("no rule of {name} (department {number}) for it")
-        }
-        Judgement::UnknownSource => "no department has the source here".to_owned(),
+fn station(model: &Model, answer: &Answer<'_>, step: &Step) -> Station {
+    let passes = matches!(step.judgement, Judgement::Allowed(_));
+    let agreement = |number: u32| {
+        let found = model.agreements.iter().find(|agreement| agreement.number == number);
+        found.map(|agreement| agreement.id.to_string()).unwrap_or_default()
+    };
+    let department = |number: u32| {
+        let found = model.departments.iter().find(|known| known.number == number);
+        found.map(|department| department.name.to_string()).unwrap_or_default()
+    };
+    let decided = Decided {
+        judgement: &step.judgement,
+        part: step.part,
+        real: answer.destination.real,
+        agreement: &agreement,
+        department: &department,
+    };
+    Station {
+        gateway: step.gateway.to_string(),
+        role: role(step.role),
+        part: step.part.label(),
+        passes: passes && step.part != Part::Nothing,
+        table: decided.table(),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// 1: the definition does not hold, or the gateway could not load it.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let model = definition::load(&arguments.dir, arguments.at.unwrap_or_else(Timestamp::now))?.model;
+    let model = definition::load(&arguments.dir, definition::instant(arguments.at))?.model;
     explain::known_gateway(&model, &arguments.gateway)?;
     let policies = policy::compile(&model);
     let Some(policy) = policies.get(&arguments.gateway) else {

@@ -52,7 +52,7 @@ struct Row {
 /// # Errors
 /// 1: the definition does not hold.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let model = definition::load(&arguments.dir, arguments.at.unwrap_or_else(Timestamp::now))?.model;
+    let model = definition::load(&arguments.dir, definition::instant(arguments.at))?.model;
     if let Some(council) = &arguments.council {
         explain::known_council(&model, council)?;
     }

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let folder = definition::read(&arguments.dir)?;
     // What is in force is judged test by test; this instant serves to resolve, and for coverage.
-    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let at = definition::instant(arguments.at);
     let resolved = folder.resolve(at).map_err(|found| folder.failure(&found))?;
     let outcomes = cases::run(&resolved.model, &resolved.cases, arguments.at);
     let told: Vec<_> = resolved.cases.iter().zip(&outcomes).collect();

@@ -102,6 +102,11 @@ impl Recorder {
         }
     }
 
+    /// Whether it was asked to record anything.
+    pub fn records(&self) -> bool {
+        self.shared.directory.load().is_some()
+    }
+
     /// What is wrong now.
     pub fn condition(&self) -> Option<Condition> {
         let cause = self.shared.deaf.load_full().or_else(|| self.shared.refused.load_full())?;

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use super::allotted::Allotted;
 use super::cases::Case;
 use super::document::{self, Documents};
+use super::effects;
 use super::finding::{Code, Finding, Report, Severity};
 use super::model::{
     Agreement, Class, Council, CouncilSigner, Department, Edge, Guardrail, Hub, Model, Origin, Service,
@@ -177,10 +178,9 @@ impl Draft {
     }
 
     fn finish(self) -> Result<Resolved, Vec<Finding>> {
-        let failed = self.report.has_errors();
-        let findings = self.report.into_findings();
-        let (false, Some(network), Some((management, _))) = (failed, self.network, self.management) else {
-            return Err(findings);
+        let mut report = self.report;
+        let (false, Some(network), Some((management, _))) = (report.has_errors(), self.network, self.management) else {
+            return Err(report.into_findings());
         };
         let model = Model {
             network,
@@ -200,7 +200,11 @@ impl Draft {
             agreements: self.agreements,
             at: self.at,
         };
-        Ok(Resolved { model, cases: self.cases, terms: self.terms, warnings: findings })
+        effects::judge(&model, &mut report);
+        if report.has_errors() {
+            return Err(report.into_findings());
+        }
+        Ok(Resolved { model, cases: self.cases, terms: self.terms, warnings: report.into_findings() })
     }
 
     /// A department; they are sorted as soon as all are read.

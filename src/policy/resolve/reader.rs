@@ -194,7 +194,8 @@ impl Reader<'_> {
         match parsed.and_then(|instant| Timestamp::from_second(instant.as_second())) {
             Ok(instant) => Some(instant),
             Err(_) => {
-                self.error(date.span(), Code::BadDate, format!("{written} is not a date"));
+                self.error(date.span(), Code::BadDate, format!("{written} is not a date"))
+                    .advise("to 9999-12-30T22:00:00Z; where there is no end, leave the key out");
                 None
             }
         }
