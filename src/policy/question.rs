@@ -77,7 +77,7 @@ pub fn flows(model: &Model, question: &Question) -> Vec<Flow> {
     let sources = sources(model, &question.from);
     let (hosts, ports) = match &question.to {
         To::Address(address) => (vec![*address], Vec::new()),
-        To::Service(name) => match model.services.iter().find(|service| service.name == *name) {
+        To::Service(name) => match model.service(name) {
             Some(service) => (service.overlay_hosts.clone(), service.ports.clone()),
             None => return Vec::new(),
         },
@@ -99,7 +99,7 @@ fn sources(model: &Model, from: &From) -> Vec<IpAddr> {
         From::Address(address) => return vec![*address],
         From::Department(name) => name,
     };
-    let own = model.departments.iter().filter(|department| department.name == *name);
+    let own = model.department(name).into_iter();
     let prefixes: Vec<_> = own.flat_map(|department| department.mappings.iter().map(|it| it.overlay)).collect();
     let mut sources = BTreeSet::new();
     for prefix in prefixes {
