@@ -5,7 +5,8 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure mutants policy-mutants fuzz soak policy-soak clean
+.PHONY: help lab test test-clock conformance lint advisories bench bench-long bench-pure bench-policy mutants policy-mutants \
+	fuzz soak policy-soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,11 @@ bench-long: ## the same with 388 and 5,000 peers, handshakes, and gateways with 
 
 bench-pure: ## criterion benchmarks of the pure parts
 	$(CARGO) bench --locked --bench pure
+
+# ONLY=check,explain,load,traffic,revoke,relay ROUNDS=5 choose; JSON=1 prints JSON.
+bench-policy: ## policy at the size of a country: 388 councils, 50,000 agreements, a hub of 100,000 rules (root)
+	@scripts/packages bench
+	$(CARGO) bench --locked --bench policy -- $(if $(JSON),--json)
 
 mutants: ## break each rule of tests/mutants on purpose and see that its test notices
 	@scripts/mutants

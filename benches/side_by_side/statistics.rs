@@ -28,6 +28,19 @@ pub fn number(count: u64) -> f64 {
     count as f64
 }
 
+/// Three significant digits, and no more than five decimals.
+pub fn short(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 100.0 || size == 0.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        size if size >= 0.1 => 3,
+        size if size >= 0.01 => 4,
+        _ => 5,
+    };
+    format!("{value:.decimals$}")
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -5,6 +5,7 @@ use comfy_table::{Table, presets};
 use crate::measure::{Against, Goal, Measure};
 use crate::record::{Entry, Record, Standing};
 use crate::statistics::extremes;
+pub use crate::statistics::short;
 use crate::subject::Subject;
 
 /// Renders what was measured, one line per measure.
@@ -49,19 +50,6 @@ fn cell(record: &Record, measure: Measure, subject: Subject) -> String {
         (Some(median), _) => short(median),
         (None, _) => "-".to_owned(),
     }
-}
-
-/// Three significant digits, and no more than five decimals.
-pub fn short(value: f64) -> String {
-    let decimals = match value.abs() {
-        size if size >= 100.0 || size == 0.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 1.0 => 2,
-        size if size >= 0.1 => 3,
-        size if size >= 0.01 => 4,
-        _ => 5,
-    };
-    format!("{value:.decimals$}")
 }
 
 fn ratio(standing: &Standing) -> String {

@@ -36,7 +36,7 @@ pub enum AdmissionError {
         /// This gateway.
         own: Name,
         /// This gateway's network.
-        own_network: Name,
+        own_network: Box<Name>,
     },
     /// No private key is held for one of its uplinks.
     #[error("the bundle is for gateway '{gateway}', and no key is held for its uplink '{uplink}'")]
@@ -54,7 +54,7 @@ pub enum AdmissionError {
         /// The bundle's gateway.
         gateway: Name,
         /// The uplink.
-        uplink: Name,
+        uplink: Box<Name>,
         /// The public key in the bundle.
         offered: PublicKey,
         /// The public half of the key held.
@@ -106,7 +106,7 @@ impl Bundle {
                 offered: self.gateway.clone(),
                 network: self.network.clone(),
                 own: gateway.clone(),
-                own_network: network.clone(),
+                own_network: Box::new(network.clone()),
             });
         }
         self.membership.uplinks.iter().try_for_each(|uplink| {
@@ -114,7 +114,7 @@ impl Bundle {
             match own.keys.get(&uplink.name) {
                 None => Err(AdmissionError::NoKey { gateway, uplink: name }),
                 Some(&held) if held != uplink.key => {
-                    Err(AdmissionError::OtherKey { gateway, uplink: name, offered: uplink.key, held })
+                    Err(AdmissionError::OtherKey { gateway, uplink: Box::new(name), offered: uplink.key, held })
                 }
                 Some(_) => Ok(()),
             }

@@ -3,7 +3,7 @@
 //! The kernel asks for one key and takes one answer, so a key stands once and ranges of ports must not overlap.
 //! The lowest number wins; what lost is kept as `shadowed`, for a narrowing to fall back on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Match, Rule};
@@ -15,9 +15,10 @@ pub const RANGE_LIMIT: usize = 5_000;
 /// Splits what agreements grant into the rules to load and the grants that these hide in whole or part, both sorted.
 /// Together they allow what `grants` allow, and so do the rules alone.
 pub fn settle(grants: impl IntoIterator<Item = Rule>) -> (Vec<Rule>, Vec<Rule>) {
-    let mut exact: BTreeMap<(u32, IpAddr, Match), BTreeSet<u32>> = BTreeMap::new();
     let mut ranges: BTreeMap<Ranged, BTreeMap<u32, Vec<Span>>> = BTreeMap::new();
-    for Rule { department, destination, matching, agreement } in grants {
+    let mut exact = Vec::new();
+    for rule in grants {
+        let Rule { department, destination, matching, agreement } = rule;
         match matching {
             Match::Ports { protocol, first, last } => ranges
                 .entry(Ranged { department, destination, protocol })
@@ -25,16 +26,18 @@ pub fn settle(grants: impl IntoIterator<Item = Rule>) -> (Vec<Rule>, Vec<Rule>) 
                 .entry(agreement)
                 .or_default()
                 .push((first, last)),
-            Match::Port { .. } | Match::Icmp { .. } | Match::Protocol { .. } | Match::Any => {
-                exact.entry((department, destination, matching)).or_default().insert(agreement);
-            }
+            Match::Port { .. } | Match::Icmp { .. } | Match::Protocol { .. } | Match::Any => exact.push(rule),
         }
     }
-    let (mut rules, mut shadowed) = (Vec::new(), Vec::new());
-    for ((department, destination, matching), agreements) in exact {
-        let mut all = agreements.into_iter().map(|agreement| Rule { department, destination, matching, agreement });
-        rules.extend(all.next());
-        shadowed.extend(all);
+    // Equal keys beside each other, the lowest agreement first.
+    exact.sort_unstable();
+    exact.dedup();
+    let (mut rules, mut shadowed): (Vec<Rule>, Vec<Rule>) = (Vec::with_capacity(exact.len()), Vec::new());
+    for rule in exact {
+        match rules.last() {
+            Some(known) if known.key() == rule.key() => shadowed.push(rule),
+            Some(_) | None => rules.push(rule),
+        }
     }
     for (key, by_agreement) in ranges {
         key.settle(by_agreement, &mut rules, &mut shadowed);
@@ -42,6 +45,13 @@ pub fn settle(grants: impl IntoIterator<Item = Rule>) -> (Vec<Rule>, Vec<Rule>) 
     rules.sort_unstable();
     shadowed.sort_unstable();
     (rules, shadowed)
+}
+
+impl Rule {
+    /// What the kernel asks for.
+    fn key(&self) -> (u32, IpAddr, Match) {
+        (self.department, self.destination, self.matching)
+    }
 }
 
 /// First and last port, both included.

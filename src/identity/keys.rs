@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
@@ -251,6 +252,15 @@ impl Verifier {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         self.0.verify_strict(message, &signature).is_ok()
     }
+
+    pub(super) fn octets(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// Never of small order.
+    pub(super) fn point(&self) -> EdwardsPoint {
+        self.0.to_edwards()
+    }
 }
 
 impl FromStr for Verifier {
@@ -278,6 +288,19 @@ impl fmt::Debug for Verifier {
 /// An Ed25519 signature, written `ed25519:` and base64.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SignatureBytes([u8; 64]);
+
+impl SignatureBytes {
+    #[cfg(test)]
+    pub(super) fn from_octets(octets: [u8; 64]) -> Self {
+        Self(octets)
+    }
+
+    /// R and S of RFC 8032, section 5.1.6.
+    pub(super) fn halves(&self) -> (&[u8; 32], &[u8; 32]) {
+        let (halves, _) = self.0.as_chunks();
+        (&halves[0], &halves[1])
+    }
+}
 
 impl FromStr for SignatureBytes {
     type Err = KeyError;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A name: `[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, hence a DNS label (RFC 1035, section 2.3.1) of 1 to 32 octets.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Short<32>);
 
 /// Why a text is no [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub struct NameError(pub String);
 impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -26,13 +26,14 @@ impl FromStr for Name {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let ok =
             (1..=32).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
-        if ok { Ok(Self(text.into())) } else { Err(NameError(text.to_owned())) }
+        let short = Short::new(text).filter(|_| ok);
+        short.map(Self).ok_or_else(|| NameError(text.to_owned()))
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
     }
 }
 
@@ -61,8 +62,8 @@ impl fmt::Display for Qualified {
 }
 
 /// The id of an agreement or guardrail: `[A-Z]-[0-9]{1,9}`, such as `A-142`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(Box<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(Short<11>);
 
 /// Why a text is no [`Id`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +73,7 @@ pub struct IdError(pub String);
 impl Id {
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -85,13 +86,48 @@ impl FromStr for Id {
             && bytes[0].is_ascii_uppercase()
             && bytes[1] == b'-'
             && bytes[2..].iter().all(u8::is_ascii_digit);
-        if ok { Ok(Self(text.into())) } else { Err(IdError(text.to_owned())) }
+        let short = Short::new(text).filter(|_| ok);
+        short.map(Self).ok_or_else(|| IdError(text.to_owned()))
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Name").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Id").field(&self.as_str()).finish()
+    }
+}
+
+/// At most `MOST` octets of text without NUL, in place: a definition of a country holds a million names, and comparing
+/// them is most of the work on it. Ordered as text is: what is shorter ends in NUL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Short<const MOST: usize> {
+    octets: [u8; MOST],
+    length: u8,
+}
+
+impl<const MOST: usize> Short<MOST> {
+    fn new(text: &str) -> Option<Self> {
+        let mut octets = [0; MOST];
+        octets.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { octets, length: u8::try_from(text.len()).ok()? })
+    }
+
+    fn as_str(&self) -> &str {
+        let octets = self.octets.get(..usize::from(self.length)).unwrap_or_default();
+        // It was made of text.
+        std::str::from_utf8(octets).unwrap_or_default()
     }
 }
 
@@ -125,5 +161,15 @@ mod tests {
         for bad in ["leeds", "leeds/", "/x", "a/b/c"] {
             assert!(bad.parse::<Qualified>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_ordered_as_their_texts() {
+        let texts = ["a", "a-b", "a0", "aa", "b", "b-1", "b-10", "b-2"];
+        let names: Vec<Name> = texts.iter().map(|text| text.parse().expect("a name")).collect();
+        assert!(names.is_sorted());
+        assert_eq!(names.iter().map(Name::as_str).collect::<Vec<_>>(), texts);
+        let ids: Vec<Id> = ["A-1", "A-10", "A-2", "B-1"].iter().map(|text| text.parse().expect("an id")).collect();
+        assert!(ids.is_sorted());
     }
 }

@@ -11,11 +11,12 @@
 //! What cannot be granted in this version compiles to nothing. A gateway is told of no department and no
 //! agreement that it has no part in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::guardrails::{self, Denial};
 use super::model::{self, Model};
+use super::parallel;
 use crate::bundle::{Agreement, Department, Match, NextHop, Policy, Role, Route, Rule, Segment, Service, settle};
 use crate::identity::{Name, Qualified};
 use crate::net::{Family, PortMatch, Prefix};
@@ -25,17 +26,25 @@ pub const LISTED_PORTS: u16 = 64;
 
 /// The policy of every gateway, hubs and edges, by name.
 pub fn compile(model: &Model) -> BTreeMap<Name, Policy> {
-    let compiler = Compiler::new(model, grants(model));
-    gateways(model).map(|gateway| (gateway.name.clone(), compiler.policy(gateway))).collect()
+    let compiler = Compiler::new(model, |_| true);
+    let gateways: Vec<Gateway<'_>> = gateways(model).collect();
+    let policies = parallel::map(&gateways, |gateway| compiler.policy(gateway));
+    policies.into_iter().map(|policy| (policy.gateway.clone(), policy)).collect()
 }
 
 /// The policies of some gateways, as far as flows that `source` opens are judged by them: what they say of those is what
 /// the whole ones say, at a small part of the work. For a source that is no department's, nothing is allowed.
 pub(super) fn compile_for(model: &Model, source: Option<&Qualified>, names: &[&Name]) -> Vec<Policy> {
-    let has_part = |grant: &Grant<'_>| source == Some(&grant.consumer.name) || source == Some(&grant.provider.name);
-    let compiler = Compiler::new(model, grants(model).into_iter().filter(has_part).collect());
+    let has_part = |agreement: &model::Agreement| {
+        source.is_some_and(|source| {
+            let provides = |service: &model::Service| service.department == *source;
+            let own = agreement.service.council == source.council;
+            agreement.from.contains(source) || (own && model.service(&agreement.service).is_some_and(provides))
+        })
+    };
+    let compiler = Compiler::new(model, has_part);
     let named = |name: &&Name| gateways(model).find(|gateway| gateway.name == *name);
-    names.iter().filter_map(named).map(|gateway| compiler.policy(gateway)).collect()
+    names.iter().filter_map(named).map(|gateway| compiler.policy(&gateway)).collect()
 }
 
 fn gateways(model: &Model) -> impl Iterator<Item = Gateway<'_>> {
@@ -88,12 +97,13 @@ pub(super) struct Grant<'a> {
     pub(super) service: &'a model::Service,
 }
 
-impl Grant<'_> {
-    /// Whether its flows pass a gateway. One within a gateway passes no other.
-    fn concerns(&self, gateway: &Gateway<'_>) -> bool {
-        let local = self.consumer.at == self.provider.at;
-        let relayed = gateway.role == Role::Relay && !local;
-        relayed || self.consumer.at == *gateway.name || self.provider.at == *gateway.name
+impl<'a> Grant<'a> {
+    /// The gateways that its flows pass. One within a gateway passes no other.
+    pub(super) fn gateways(&self, hubs: &'a [model::Hub]) -> impl Iterator<Item = &'a Name> {
+        let (from, to) = (&self.consumer.at, &self.provider.at);
+        let far = (from != to).then_some(to);
+        let relays = hubs.iter().map(|hub| &hub.name).filter(move |&hub| from != to && hub != from && hub != to);
+        [from].into_iter().chain(far).chain(relays)
     }
 
     pub(super) fn rules(&self, denials: &[Denial]) -> Vec<Rule> {
@@ -117,23 +127,37 @@ impl Grant<'_> {
     }
 }
 
+/// What all policies are made from, by the gateway that it concerns: each is looked at once, however many gateways
+/// there are.
 struct Compiler<'a> {
     model: &'a Model,
-    grants: Vec<Grant<'a>>,
+    grants: HashMap<&'a Name, Vec<Grant<'a>>>,
+    departments: HashMap<&'a Name, Vec<&'a model::Department>>,
     denials: Vec<Denial>,
     allotted: Vec<Prefix>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, grants: Vec<Grant<'a>>) -> Self {
+    /// Of the agreements in force that are chosen.
+    fn new(model: &'a Model, chosen: impl Fn(&model::Agreement) -> bool) -> Self {
         let mut allotted: Vec<Prefix> = model.departments.iter().flat_map(overlay).collect();
         allotted.sort_unstable();
-        Self { model, grants, denials: guardrails::denials(model), allotted }
+        let mut departments: HashMap<&Name, Vec<&model::Department>> = HashMap::new();
+        for department in &model.departments {
+            departments.entry(&department.at).or_default().push(department);
+        }
+        let mut by_gateway: HashMap<&Name, Vec<Grant<'_>>> = HashMap::new();
+        for grant in grants(model, chosen) {
+            for gateway in grant.gateways(&model.hubs) {
+                by_gateway.entry(gateway).or_default().push(grant);
+            }
+        }
+        Self { model, grants: by_gateway, departments, denials: guardrails::denials(model), allotted }
     }
 
-    fn policy(&self, gateway: Gateway<'_>) -> Policy {
-        let grants: Vec<Grant<'_>> = self.grants.iter().filter(|grant| grant.concerns(&gateway)).copied().collect();
-        let own: Vec<&model::Department> = self.model.departments.iter().filter(|d| d.at == *gateway.name).collect();
+    fn policy(&self, gateway: &Gateway<'_>) -> Policy {
+        let grants = self.grants.get(gateway.name).map(Vec::as_slice).unwrap_or_default();
+        let own = self.departments.get(gateway.name).map(Vec::as_slice).unwrap_or_default();
         let (rules, shadowed) = settle(grants.iter().flat_map(|grant| grant.rules(&self.denials)));
         let local: Vec<Prefix> = own.iter().flat_map(|department| overlay(department)).collect();
         let concerned = |denial: &&Denial| gateway.role == Role::Relay || denial.concerns(&local);
@@ -146,13 +170,13 @@ impl<'a> Compiler<'a> {
             management: self.model.management,
             address: gateway.address,
             allotted: self.allotted.clone(),
-            departments: departments(&own, &grants, gateway.name),
-            services: services(&grants),
-            agreements: self.agreements(&grants),
+            departments: departments(own, grants, gateway.name),
+            services: services(grants),
+            agreements: self.agreements(grants),
             rules,
             shadowed,
             guardrails: sorted(self.denials.iter().filter(concerned).map(|denial| denial.guardrail.clone()).collect()),
-            routes: self.routes(&gateway),
+            routes: self.routes(gateway),
         }
     }
 
@@ -195,19 +219,21 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Everything that agreements in force allow.
-pub(super) fn grants(model: &Model) -> Vec<Grant<'_>> {
-    let departments: BTreeMap<&Qualified, &model::Department> =
-        model.departments.iter().map(|d| (&d.name, d)).collect();
-    let services: BTreeMap<&Qualified, &model::Service> = model.services.iter().map(|s| (&s.name, s)).collect();
-    let mut grants = Vec::new();
-    for agreement in model.agreements.iter().filter(|agreement| agreement.in_force()) {
-        let Some(&service) = services.get(&agreement.service) else { continue };
-        let Some(&provider) = departments.get(&service.department) else { continue };
-        let consumers = agreement.from.iter().filter_map(|name| departments.get(name).copied());
-        grants.extend(consumers.map(|consumer| Grant { agreement, consumer, provider, service }));
-    }
-    grants
+/// Everything that the agreements chosen of those in force allow.
+pub(super) fn grants<'a>(
+    model: &'a Model,
+    chosen: impl Fn(&model::Agreement) -> bool,
+) -> impl Iterator<Item = Grant<'a>> {
+    model.agreements.iter().filter(move |agreement| agreement.in_force() && chosen(agreement)).flat_map(
+        move |agreement| {
+            let service = model.service(&agreement.service);
+            let provided = service.and_then(|service| Some((service, model.department(&service.department)?)));
+            provided.into_iter().flat_map(move |(service, provider)| {
+                let consumers = agreement.from.iter().filter_map(|name| model.department(name));
+                consumers.map(move |consumer| Grant { agreement, consumer, provider, service })
+            })
+        },
+    )
 }
 
 pub(super) fn overlay(department: &model::Department) -> Vec<Prefix> {

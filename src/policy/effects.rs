@@ -26,7 +26,7 @@ use crate::net::{Family, PortMatch, Protocol};
 
 /// Tells of all of it.
 pub(super) fn judge(model: &Model, report: &mut Report) {
-    let (grants, denials) = (grants(model), denials(model));
+    let (grants, denials): (Vec<Grant<'_>>, _) = (grants(model, |_| true).collect(), denials(model));
     twice(&grants, report);
     emptied(model, &grants, &denials, report);
     ranges(model, &grants, &denials, report);
@@ -195,7 +195,7 @@ fn held<'m>(model: &'m Model, grants: &[Grant<'m>], denials: &[Denial]) -> BTree
     let mut held: BTreeMap<(&Name, Family), Held<'_>> = BTreeMap::new();
     for rule in rules {
         let Some(grant) = of.get(&(rule.department, rule.destination)) else { continue };
-        for gateway in gateways(model, grant) {
+        for gateway in grant.gateways(&model.hubs) {
             let at = held.entry((gateway, Family::of(rule.destination))).or_default();
             at.count += 1;
             *at.by_service.entry(name(grant.service)).or_default() += 1;
@@ -206,11 +206,4 @@ fn held<'m>(model: &'m Model, grants: &[Grant<'m>], denials: &[Denial]) -> BTree
 
 fn name(service: &Service) -> &Qualified {
     &service.name
-}
-
-/// The gateways that have a part in a grant: both ends', and all hubs where it passes tunnels.
-fn gateways<'m>(model: &'m Model, grant: &Grant<'m>) -> BTreeSet<&'m Name> {
-    let (from, to) = (&grant.consumer.at, &grant.provider.at);
-    let hubs = model.hubs.iter().map(|hub| &hub.name).filter(|_| from != to);
-    hubs.chain([from, to]).collect()
 }

@@ -269,15 +269,11 @@ fn denial(model: &Model, guardrail: &Guardrail) -> Denial {
         Object::Any => To::Any,
         Object::Port(port) => To::Port(*port),
         Object::Prefix(prefix) => To::Prefixes(vec![*prefix]),
-        Object::Service(name) => {
-            let service = model.services.iter().find(|service| service.name == *name);
-            service.map_or(To::Hosts(Vec::new(), Vec::new()), |service| {
-                To::Hosts(service.overlay_hosts.clone(), service.ports.clone())
-            })
-        }
+        Object::Service(name) => model.service(name).map_or(To::Hosts(Vec::new(), Vec::new()), |service| {
+            To::Hosts(service.overlay_hosts.clone(), service.ports.clone())
+        }),
         Object::Department(name) => {
-            let own = model.departments.iter().filter(|department| department.name == *name);
-            let mappings = own.flat_map(|department| &department.mappings);
+            let mappings = model.department(name).into_iter().flat_map(|department| &department.mappings);
             To::Prefixes(mappings.map(|mapping| mapping.overlay).collect())
         }
     };

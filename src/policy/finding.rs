@@ -170,9 +170,9 @@ impl Finding {
     }
 
     /// Advises the nearest of the known names, if one is near.
-    pub(super) fn suggest<'a>(&mut self, word: &str, known: impl IntoIterator<Item = &'a str>) {
+    pub(super) fn suggest<S: AsRef<str> + Ord>(&mut self, word: &str, known: impl IntoIterator<Item = S>) {
         if let Some(near) = nearest(word, known) {
-            self.advise(format!("did you mean '{near}'?"));
+            self.advise(format!("did you mean '{}'?", near.as_ref()));
         }
     }
 }
@@ -204,7 +204,7 @@ pub fn steers(c: char) -> bool {
 }
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<S: AsRef<str> + Ord>(word: &str, known: impl IntoIterator<Item = S>) -> Option<S> {
     const LONGEST: usize = 80;
     if word.len() > LONGEST {
         return None;
@@ -212,8 +212,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let allowed = (word.chars().count() / 3).max(1);
     known
         .into_iter()
-        .filter(|candidate| candidate.len() <= LONGEST && candidate.len().abs_diff(word.len()) <= 3 * allowed)
-        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|candidate| {
+            let length = candidate.as_ref().len();
+            length <= LONGEST && length.abs_diff(word.len()) <= 3 * allowed
+        })
+        .map(|candidate| (strsim::osa_distance(word, candidate.as_ref()), candidate))
         .filter(|&(distance, _)| distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
@@ -224,11 +227,24 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 pub(super) struct Report {
     findings: Vec<Finding>,
     errors: usize,
+    /// Whether unknown names come without the nearest known one.
+    terse: bool,
 }
 
 impl Report {
     /// Searching for the nearest name costs; nobody reads this many.
     const SUGGESTED: usize = 200;
+
+    /// One that searches for no nearest names: for work that is done again if it finds an error.
+    pub(super) fn terse() -> Self {
+        Self { terse: true, ..Self::default() }
+    }
+
+    /// Adds another's findings after its own.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.findings.extend(other.findings);
+    }
 
     pub(super) fn error(&mut self, mark: Mark, code: Code, message: impl AsRef<str>) -> &mut Finding {
         self.errors += 1;
@@ -240,14 +256,14 @@ impl Report {
     }
 
     /// A name that leads nowhere, with the nearest one that does.
-    pub(super) fn unknown<'a>(
+    pub(super) fn unknown<S: AsRef<str> + Ord>(
         &mut self,
         mark: Mark,
         kind: &str,
         word: &str,
-        known: impl IntoIterator<Item = &'a str>,
+        known: impl IntoIterator<Item = S>,
     ) -> &mut Finding {
-        let suggest = self.findings.len() < Self::SUGGESTED;
+        let suggest = self.findings.len() < Self::SUGGESTED && !self.terse;
         let finding = self.error(mark, Code::UnknownName, format!("there is no {kind} '{word}'"));
         if suggest {
             finding.suggest(word, known);

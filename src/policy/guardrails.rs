@@ -43,12 +43,12 @@ fn object(model: &Model, object: &Object) -> Option<Destination> {
         Object::Any => Some(whole(Vec::new())),
         Object::Port(port) => Some(Destination { prefixes: Vec::new(), ports: ports(&[*port]) }),
         Object::Service(name) => {
-            let service = model.services.iter().find(|service| service.name == *name)?;
+            let service = model.service(name)?;
             let prefixes = some(service.overlay_hosts.iter().map(|&host| Prefix::host(host)).collect())?;
             Some(Destination { prefixes, ports: ports(&service.ports) })
         }
         Object::Department(name) => {
-            let department = model.departments.iter().find(|department| department.name == *name)?;
+            let department = model.department(name)?;
             some(overlay(department)).map(whole)
         }
         Object::Prefix(prefix) => Some(whole(vec![*prefix])),

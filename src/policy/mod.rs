@@ -25,6 +25,7 @@ mod guardrails;
 mod kind;
 mod membership;
 pub mod model;
+mod parallel;
 mod question;
 mod reach;
 mod resolve;

@@ -58,6 +58,20 @@ pub struct Model {
     pub at: Timestamp,
 }
 
+impl Model {
+    /// The department of this name.
+    pub fn department(&self, name: &Qualified) -> Option<&Department> {
+        let at = self.departments.binary_search_by(|department| department.name.cmp(name)).ok()?;
+        self.departments.get(at)
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &Qualified) -> Option<&Service> {
+        let at = self.services.binary_search_by(|service| service.name.cmp(name)).ok()?;
+        self.services.get(at)
+    }
+}
+
 /// A hub: a gateway that relays. Its site is its own name.
 #[derive(Clone, Debug)]
 pub struct Hub {

@@ -76,7 +76,7 @@ impl fmt::Display for To {
 /// The flows that stand for a question.
 pub fn flows(model: &Model, question: &Question) -> Vec<Flow> {
     let own = |name: &Qualified| {
-        let own = model.departments.iter().filter(|department| department.name == *name);
+        let own = model.department(name).into_iter();
         own.flat_map(|department| department.mappings.iter().map(|it| it.overlay)).collect()
     };
     let services = model.services.iter().map(|it| (&it.name, it.overlay_hosts.as_slice(), it.ports.as_slice()));
@@ -140,10 +140,7 @@ pub fn flows_at(policy: &bundle::Policy, question: &Question) -> Vec<Flow> {
 /// First and last ports of the services that guardrails name. Services are sorted by name.
 fn ports_of_protected(model: &Model) -> impl Iterator<Item = (u16, u16)> {
     let service = |guardrail: &Guardrail| match &guardrail.to {
-        Object::Service(name) => {
-            let at = model.services.binary_search_by(|service| service.name.cmp(name)).ok()?;
-            model.services.get(at)
-        }
+        Object::Service(name) => model.service(name),
         Object::Any | Object::Port(_) | Object::Department(_) | Object::Prefix(_) => None,
     };
     let ports = model.guardrails.iter().filter_map(service).flat_map(|service| &service.ports);

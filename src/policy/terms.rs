@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::identity::{Name, Qualified, SignatureBytes, Signer, Verifier};
+use crate::identity::{Name, Qualified, SignatureBytes, Signed, Signer, Verifier, all_hold};
 use crate::net::PortMatch;
 
 /// The terms of an agreement: what a consent is for, with the service resolved.
@@ -45,21 +45,22 @@ pub struct Wording<'a> {
     pub not_after: Option<Timestamp>,
 }
 
+/// Its keys stand in the order of RFC 8785; texts and small numbers are written by serde_json as that asks.
 #[derive(Serialize)]
 struct Canonical<'a> {
+    class: &'a str,
+    from: Vec<&'a str>,
+    hosts: Vec<String>,
+    hours: &'a str,
+    id: &'a str,
+    identity: &'a str,
+    not_after: Option<String>,
+    not_before: Option<String>,
+    ports: Vec<String>,
+    roles: Vec<&'a str>,
+    service: String,
     #[serde(rename = "turnpike-terms")]
     version: u8,
-    id: &'a str,
-    service: String,
-    hosts: Vec<String>,
-    ports: Vec<String>,
-    from: Vec<String>,
-    identity: &'a str,
-    roles: Vec<String>,
-    class: &'a str,
-    hours: &'a str,
-    not_before: Option<String>,
-    not_after: Option<String>,
 }
 
 impl Terms {
@@ -71,15 +72,15 @@ impl Terms {
             service: wording.service.to_string(),
             hosts: sorted(wording.hosts),
             ports: sorted(wording.ports),
-            from: sorted(wording.from),
+            from: in_order(wording.from),
             identity: wording.identity,
-            roles: sorted(wording.roles),
+            roles: in_order(wording.roles),
             class: wording.class.as_str(),
             hours: wording.hours,
             not_before: wording.not_before.map(date),
             not_after: wording.not_after.map(date),
         };
-        let json = serde_json_canonicalizer::to_string(&canonical).ok()?;
+        let json = serde_json::to_string(&canonical).ok()?;
         let hash = hex::encode(Sha256::digest(&json));
         Some(Self { json, hash, councils })
     }
@@ -101,7 +102,12 @@ impl Terms {
 
     /// Whether `signature` is this key's over these terms.
     pub fn signed_by(&self, key: &Verifier, signature: &SignatureBytes) -> bool {
-        key.verifies(self.message().as_bytes(), signature)
+        all_hold(&[self.signed(key, signature)])
+    }
+
+    /// The claim that `signature` is this key's over these terms: to be judged with others.
+    pub(super) fn signed(&self, key: &Verifier, signature: &SignatureBytes) -> Signed<String> {
+        Signed { key: *key, message: self.message(), signature: *signature }
     }
 
     fn message(&self) -> String {
@@ -112,6 +118,12 @@ impl Terms {
 fn sorted<T: ToString>(list: &[T]) -> Vec<String> {
     let mut texts: Vec<_> = list.iter().map(ToString::to_string).collect();
     texts.sort();
+    texts
+}
+
+fn in_order(list: &[String]) -> Vec<&str> {
+    let mut texts: Vec<_> = list.iter().map(String::as_str).collect();
+    texts.sort_unstable();
     texts
 }
 
@@ -152,6 +164,29 @@ mod tests {
              \"service\":\"leeds/hb-claims\",\"turnpike-terms\":1}"
         );
         assert_eq!(terms.hash(), "sha256:dc4ee7839660da51339e74f820a5d4abeba5ae2f454a1732e969b03241b687c4");
+    }
+
+    #[test]
+    fn the_json_is_canonical_whatever_is_in_it() {
+        let service = "a/s".parse().expect("a name");
+        let class = "c".parse().expect("a name");
+        let roles = ["\u{e9}\"\\/".to_owned(), "\u{1}\u{8}\t\n\u{c}\r\u{1f}\u{7f}\u{20ac}\u{1f600}".to_owned()];
+        let wording = Wording {
+            id: "A-1",
+            service: &service,
+            hosts: &["fd00::1".parse().expect("an address")],
+            ports: &[],
+            from: &[],
+            identity: "card",
+            roles: &roles,
+            class: &class,
+            hours: "always",
+            not_before: None,
+            not_after: Some(Timestamp::UNIX_EPOCH),
+        };
+        let terms = Terms::new(&wording, Vec::new()).expect("it encodes");
+        let value: serde_json::Value = serde_json::from_str(terms.json()).expect("JSON");
+        assert_eq!(terms.json(), serde_json_canonicalizer::to_string(&value).expect("JSON"));
     }
 
     #[test]

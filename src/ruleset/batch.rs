@@ -3,6 +3,7 @@
 //! Everything in a batch comes into force at one instant, or nothing does. A batch never deletes a table to add it
 //! again, except [`replace`]: chains and sets are changed in place, so that no packet meets a table half filled.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
@@ -228,17 +229,38 @@ fn diff_set(batch: &mut Batch, table: &str, name: &str, old: Option<&BTreeMap<Ke
     if new.shape.timeout && !old.is_empty() {
         return;
     }
-    // A value cannot be changed, only deleted and added: "File exists" otherwise.
-    let gone = old.iter().filter(|(key, value)| new.elements.get(*key) != Some(*value)).map(|(key, _)| key);
-    let come = new.elements.iter().filter(|(key, value)| old.get(*key) != Some(*value));
-    if new.shape.interval && !new.shape.counter && gone.clone().next().is_some() {
+    let (gone, come) = changes(old, &new.elements);
+    if new.shape.interval && !new.shape.counter && !gone.is_empty() {
         // nft 1.0.6 judges overlaps of what is added before it takes away what is deleted.
         batch.flush_set(table, name, new);
         batch.add_elements(table, name, new.elements.iter());
         return;
     }
-    batch.delete_elements(table, name, gone);
-    batch.add_elements(table, name, come);
+    batch.delete_elements(table, name, gone.into_iter());
+    batch.add_elements(table, name, come.into_iter());
+}
+
+type Elements<'a> = Vec<(&'a Key, &'a Value)>;
+
+/// The keys to delete and the elements to add, found in one walk through both. A value cannot be changed, only deleted
+/// and added: "File exists" otherwise.
+fn changes<'a>(old: &'a BTreeMap<Key, Value>, new: &'a BTreeMap<Key, Value>) -> (Vec<&'a Key>, Elements<'a>) {
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    let (mut was, mut is) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (was.peek(), is.peek()) {
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return (gone, come),
+        };
+        let before = if order == Ordering::Greater { None } else { was.next() };
+        let after = if order == Ordering::Less { None } else { is.next() };
+        if before != after {
+            gone.extend(before.map(|(key, _)| key));
+            come.extend(after);
+        }
+    }
 }
 
 fn table_object(name: &str) -> Object {

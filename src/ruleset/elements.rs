@@ -16,7 +16,7 @@
 //!  m_protocol4/6  department . destination . protocol → agreement
 //!  m_any4/6       department . destination → agreement
 //!  s_peer4/6      department . destination                 pairs with any agreement, for ICMP errors at relays
-//!  s_agreement    agreement                                those in force
+//!  s_agreement    agreement                                those in force whose flows are tracked here
 //!  s_denied, s_guarded   department                        with a counter each
 //! ```
 
@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use super::local::Local;
 use super::table::{Field, Key, Shape, Table, Value, address_type};
 use super::{ALIVE_SECONDS, CompileError, Devices, RANGE_LIMIT, marks, segment_device};
-use crate::bundle::{Department, Match, Policy, Role, Rule, Segment};
+use crate::bundle::{Agreement, Department, Match, Policy, Role, Rule, Segment};
 use crate::net::{Family, Prefix, Protocol};
 
 /// The set that closes what a gateway that died left open.
@@ -51,7 +51,7 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
     for department in &policy.departments {
         add_department(table, department)?;
     }
-    for agreement in &policy.agreements {
+    for agreement in policy.agreements.iter().filter(|agreement| is_tracked(agreement, policy, local)) {
         table.insert("s_agreement", vec![Field::Mark(agreement.number)], Value::Member);
     }
     for rule in &policy.rules {
@@ -66,6 +66,17 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
         }
     }
     FAMILIES.iter().try_for_each(|&family| check_ranges(table, family))
+}
+
+/// Whether its flows are tracked here: at a relay only those that begin or end there, and others have no mark.
+fn is_tracked(agreement: &Agreement, policy: &Policy, local: &Local) -> bool {
+    let provider = || {
+        let at = policy.services.binary_search_by_key(&agreement.service, |service| service.number).ok()?;
+        policy.services.get(at).map(|service| service.department)
+    };
+    policy.role == Role::Edge
+        || agreement.from.iter().any(|department| local.has(*department))
+        || provider().is_none_or(|department| local.has(department))
 }
 
 fn declare(table: &mut Table, role: Role) {

@@ -32,6 +32,11 @@ impl Local {
         Self { departments, mappings }
     }
 
+    /// Whether a department, by its number, stands here.
+    pub(super) fn has(&self, department: u32) -> bool {
+        self.departments.contains(&department)
+    }
+
     /// The real address of a rule's destination, if both of its ends stand here.
     pub(super) fn destination(&self, rule: &Rule) -> Option<IpAddr> {
         let both = self.departments.contains(&rule.department);

@@ -3,9 +3,11 @@
 //! Read leniently, with counters of 64 bits: other versions of nft may tell more, and a foreign hand may have
 //! added anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{Cause, Reason, guardrails, marks, tell};
@@ -59,10 +61,14 @@ impl Count {
 /// Sums per instrument.
 pub type Counters = BTreeMap<Instrument, Count>;
 
-/// Our table as `nft -j list table` tells it.
+/// What `nft -j list` tells, as far as it is asked for: a table of very many elements takes little room in it.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    objects: Vec<Json>,
+    /// Tables and chains.
+    chains: BTreeSet<(String, String)>,
+    /// Every counter with a name that stays the same from listing to listing.
+    counts: Vec<(String, Instrument, Count)>,
+    fingerprint: Fingerprint,
 }
 
 /// The output is not the JSON of libnftables-json(5).
@@ -80,45 +86,105 @@ impl Listing {
     /// # Errors
     /// [`ListingError`].
     pub fn parse(json: &str) -> Result<Self, ListingError> {
-        let mut document: Json = serde_json::from_str(json).map_err(|error| ListingError(error.to_string()))?;
-        match document.get_mut("nftables").map(Json::take) {
-            Some(Json::Array(objects)) => Ok(Self { objects }),
-            _ => Err(ListingError("no \"nftables\" in it".to_owned())),
-        }
+        let unreadable = |error: serde_json::Error| ListingError(error.to_string());
+        let answer: Answer<'_> = serde_json::from_str(json).map_err(unreadable)?;
+        let mut reading = Reading::default();
+        answer.nftables.into_iter().try_for_each(|object| reading.object(object)).map_err(unreadable)?;
+        let fingerprint = Fingerprint(hex::encode(reading.hash.finalize()));
+        Ok(Self { chains: reading.chains, counts: reading.counts, fingerprint })
     }
 
-    /// Whether the table has a chain of this name.
-    pub fn has_chain(&self, name: &str) -> bool {
-        self.objects.iter().any(|object| object.pointer("/chain/name").and_then(Json::as_str) == Some(name))
+    /// Whether a table of this name has a chain of that one.
+    pub fn has_chain(&self, table: &str, name: &str) -> bool {
+        self.chains.contains(&(table.to_owned(), name.to_owned()))
+    }
+
+    /// Whether a table of this name has a chain.
+    pub fn has_table(&self, name: &str) -> bool {
+        self.chains.iter().any(|(table, _)| table == name)
     }
 
     /// The counts, summed per instrument. They begin anew with each refill, and an element that is deleted takes
     /// its count with it: [`Totals`] goes on over both.
     pub fn counters(&self) -> Counters {
         let mut sums = Counters::new();
-        for (_, instrument, count) in self.counts() {
-            add(&mut sums, instrument, count);
+        for (_, instrument, count) in &self.counts {
+            add(&mut sums, instrument.clone(), *count);
         }
         sums
     }
 
-    /// The fingerprint of the whole table.
+    /// The fingerprint of the whole.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = Sha256::new();
-        for object in &self.objects {
-            let mut object = object.clone();
-            if object.get("metainfo").is_some() {
-                continue;
-            }
-            strip(&mut object);
-            hash.update(object.to_string());
+        self.fingerprint.clone()
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    nftables: Vec<&'a RawValue>,
+}
+
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+/// A listing that is read object by object, and a set element by element.
+#[derive(Default)]
+struct Reading {
+    chains: BTreeSet<(String, String)>,
+    counts: Vec<(String, Instrument, Count)>,
+    hash: Sha256,
+}
+
+impl Reading {
+    fn object(&mut self, raw: &RawValue) -> Result<(), serde_json::Error> {
+        let fields: Fields<'_> = serde_json::from_str(raw.get())?;
+        let set = fields.get_key_value("set").or_else(|| fields.get_key_value("map"));
+        if let Some((kind, set)) = set {
+            return self.set(kind, set);
         }
-        Fingerprint(hex::encode(hash.finalize()))
+        let mut object: Json = serde_json::from_str(raw.get())?;
+        if object.get("metainfo").is_some() {
+            return Ok(());
+        }
+        let text = |path: &str| object.pointer(path).and_then(Json::as_str).map(str::to_owned);
+        self.chains.extend(text("/chain/table").zip(text("/chain/name")));
+        self.counts.extend(named_count(&object));
+        strip(&mut object);
+        self.hash.update(object.to_string());
+        Ok(())
     }
 
-    /// Every counter with a name that stays the same from listing to listing.
-    fn counts(&self) -> Vec<(String, Instrument, Count)> {
-        self.objects.iter().flat_map(|object| named_count(object).into_iter().chain(element_counts(object))).collect()
+    fn set(&mut self, kind: &str, raw: &RawValue) -> Result<(), serde_json::Error> {
+        let mut fields: Fields<'_> = serde_json::from_str(raw.get())?;
+        let elements = fields.remove("elem");
+        let mut set: BTreeMap<String, Json> = BTreeMap::new();
+        for (name, value) in fields {
+            set.insert(name, serde_json::from_str(value.get())?);
+        }
+        let name = set.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let mut set = serde_json::json!({ kind: set });
+        strip(&mut set);
+        self.hash.update(set.to_string());
+        let elements: Vec<&RawValue> = match elements {
+            Some(elements) => serde_json::from_str(elements.get())?,
+            None => Vec::new(),
+        };
+        let digests = elements.into_iter().map(|element| self.element(&name, element));
+        let mut digests = digests.collect::<Result<Vec<_>, _>>()?;
+        // The kernel lists them by hash.
+        digests.sort_unstable();
+        if name != "s_alive" {
+            digests.iter().for_each(|digest| self.hash.update(digest));
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, set: &str, raw: &RawValue) -> Result<[u8; 32], serde_json::Error> {
+        let mut element: Json = serde_json::from_str(raw.get())?;
+        self.counts.extend(element_count(set, &element));
+        strip(&mut element);
+        Ok(Sha256::digest(element.to_string()).into())
     }
 }
 
@@ -131,16 +197,6 @@ fn named_count(object: &Json) -> Option<(String, Instrument, Count)> {
         (None, None) => Instrument::Guardrail(guardrails::counted(name)?),
     };
     Some((name.to_owned(), instrument, count(counter)))
-}
-
-fn element_counts(object: &Json) -> Vec<(String, Instrument, Count)> {
-    let Some(set) = object.get("map").or_else(|| object.get("set")) else { return Vec::new() };
-    let (Some(name), Some(elements)) =
-        (set.get("name").and_then(Json::as_str), set.get("elem").and_then(Json::as_array))
-    else {
-        return Vec::new();
-    };
-    elements.iter().filter_map(|element| element_count(name, element)).collect()
 }
 
 fn element_count(set: &str, element: &Json) -> Option<(String, Instrument, Count)> {
@@ -173,20 +229,14 @@ fn add(sums: &mut Counters, instrument: Instrument, count: Count) {
     *sum = sum.plus(count);
 }
 
-/// Takes out what changes by itself, and puts elements in an order of their own: the kernel lists them by hash.
+/// Takes out what changes by itself.
 fn strip(json: &mut Json) {
     match json {
         Json::Object(fields) => {
             for name in ["handle", "expires", "packets", "bytes"] {
                 fields.remove(name);
             }
-            if fields.get("name").and_then(Json::as_str) == Some("s_alive") {
-                fields.remove("elem");
-            }
             fields.values_mut().for_each(strip);
-            if let Some(Json::Array(elements)) = fields.get_mut("elem") {
-                elements.sort_by_cached_key(Json::to_string);
-            }
         }
         Json::Array(items) => items.iter_mut().for_each(strip),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
@@ -205,10 +255,10 @@ impl Totals {
     /// Adds what came since the last listing.
     pub fn absorb(&mut self, listing: &Listing) {
         let mut last = BTreeMap::new();
-        for (name, instrument, count) in listing.counts() {
-            let before = self.last.get(&name).copied().unwrap_or_default();
-            add(&mut self.sums, instrument, count.since(before));
-            last.insert(name, count);
+        for (name, instrument, count) in &listing.counts {
+            let before = self.last.get(name).copied().unwrap_or_default();
+            add(&mut self.sums, instrument.clone(), count.since(before));
+            last.insert(name.clone(), *count);
         }
         self.last = last;
     }
@@ -224,9 +274,12 @@ mod tests {
     use super::*;
 
     fn listing(packets: u64, expires: u32) -> Listing {
+        Listing::parse(&answer(packets, expires).to_string()).expect("a listing")
+    }
+
+    fn answer(packets: u64, expires: u32) -> Json {
         let bytes = packets * 100;
-        Listing::parse(
-            &serde_json::json!({"nftables": [
+        serde_json::json!({"nftables": [
                 {"metainfo": {"version": "1.0.6"}},
                 {"table": {"family": "inet", "name": "turnpike", "handle": packets}},
                 {"set": {"name": "s_alive", "handle": 2, "elem": [{"elem": {"val": "tp0", "timeout": 30, "expires": expires}}]}},
@@ -239,11 +292,8 @@ mod tests {
                 {"counter": {"name": "g_G_1", "packets": 2, "bytes": 120}},
                 {"counter": {"name": "u_no_agreement", "packets": 4, "bytes": 240}},
                 {"counter": {"name": "somebody's", "packets": 2, "bytes": 120}},
-                {"chain": {"name": "c_policy", "handle": 9}},
-            ]})
-            .to_string(),
-        )
-        .expect("a listing")
+                {"chain": {"table": "turnpike", "name": "c_policy", "handle": 9}},
+        ]})
     }
 
     fn allowed(department: u32) -> Instrument {
@@ -278,10 +328,22 @@ mod tests {
     fn a_fingerprint_ignores_counts_handles_and_expiry_alone() {
         let before = listing(1, 30);
         assert_eq!(before.fingerprint(), listing(99, 2).fingerprint());
-        let mut after = before.clone();
-        after.objects.pop();
-        assert_ne!(before.fingerprint(), after.fingerprint());
-        assert!(before.has_chain("c_policy") && !after.has_chain("c_policy"));
+        assert!(before.has_chain("turnpike", "c_policy") && before.has_table("turnpike"));
+        assert!(!before.has_chain("other", "c_policy") && !before.has_table("other"));
+        let other = |change: &dyn Fn(&mut Json)| {
+            let mut answer = answer(1, 30);
+            change(&mut answer["nftables"]);
+            Listing::parse(&answer.to_string()).expect("a listing").fingerprint()
+        };
+        let map = |objects: &mut Json| objects[4]["map"]["elem"].as_array_mut().expect("a list").swap(0, 1);
+        assert_eq!(before.fingerprint(), other(&map), "the kernel's order of elements means nothing");
+        let changes: [&dyn Fn(&mut Json); 4] = [
+            &|objects| drop(objects.as_array_mut().expect("a list").pop()),
+            &|objects| drop(objects[4]["map"]["elem"].as_array_mut().expect("a list").pop()),
+            &|objects| objects[4]["map"]["elem"][0][1] = 143.into(),
+            &|objects| objects[4]["map"]["flags"] = "interval".into(),
+        ];
+        changes.iter().for_each(|change| assert_ne!(before.fingerprint(), other(change)));
     }
 
     #[test]

@@ -127,12 +127,7 @@ impl Nft {
     /// # Errors
     /// [`NftError`].
     pub fn load(&self, ruleset: &Ruleset) -> Result<u32, NftError> {
-        let fits = match self.list(&["-t"]) {
-            Ok(listing) => listing.has_chain(ruleset.shape()),
-            Err(NftError::Refused(_)) => false,
-            Err(error) => return Err(error),
-        };
-        if fits {
+        if self.chains()?.has_chain(TABLE, ruleset.shape()) {
             match self.apply(&ruleset.refill()) {
                 Err(NftError::Refused(_)) => {}
                 done => return done,
@@ -146,7 +141,8 @@ impl Nft {
     /// # Errors
     /// [`NftError`]; [`NftError::Refused`] if there is no such table.
     pub fn listing(&self) -> Result<Listing, NftError> {
-        self.list(&[])
+        let (_, json) = self.run(&["-j", "list", "table", FAMILY, TABLE], "")?;
+        Ok(Listing::parse(&json)?)
     }
 
     /// The named counters of our table alone, without its elements: quick, however many there are.
@@ -158,9 +154,16 @@ impl Nft {
         Ok(Listing::parse(&json)?)
     }
 
-    /// Whether a table of this name and our family is there; not, if nft cannot say.
+    /// Whether a table of this name and our family is there, with a chain in it; not, if nft cannot say.
     pub fn has_table(&self, name: &str) -> bool {
-        self.run(&["-t", "list", "table", FAMILY, name], "").is_ok()
+        self.chains().is_ok_and(|listing| listing.has_table(name))
+    }
+
+    /// All chains of our family without what is in them. nft 1.0.6 reads every element for a list of tables, and for one table
+    /// as well, `-t` or not: seconds, where there are very many.
+    fn chains(&self) -> Result<Listing, NftError> {
+        let (_, json) = self.run(&["-j", "list", "chains", FAMILY], "")?;
+        Ok(Listing::parse(&json)?)
     }
 
     /// A socket that asks the kernel itself about this namespace's tables.
@@ -185,12 +188,6 @@ impl Nft {
             None => Watch::open(),
         };
         opened.map_err(NftError::system("listening to nftables' events"))
-    }
-
-    fn list(&self, options: &[&str]) -> Result<Listing, NftError> {
-        let arguments = [&["-j"], options, &["list", "table", FAMILY, TABLE]].concat();
-        let (_, json) = self.run(&arguments, "")?;
-        Ok(Listing::parse(&json)?)
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Result<(u32, String), NftError> {

@@ -51,7 +51,7 @@ fn meaning(files: &Files) -> Result<String, Vec<String>> {
         "{:?}\n{:?}\n{:?}\n{:?}",
         resolved.model,
         resolved.cases,
-        resolved.terms.values().map(|terms| terms.json()).collect::<Vec<_>>(),
+        policy::terms(files).map(|terms| terms.values().map(|terms| terms.json().to_owned()).collect::<Vec<_>>()),
         findings(&resolved.warnings)
     );
     Ok(without_numbers(&said, &["line: ", "column: "]))

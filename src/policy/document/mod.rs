@@ -19,6 +19,7 @@ pub(super) use network::{Class, Controller, Hub, Network, NetworkFile, Sla};
 pub(super) use text::Texts;
 
 use super::finding::{Code, Report};
+use super::parallel;
 use super::source::{Files, Mark, Source};
 use section::Sections;
 use table::tables;
@@ -32,12 +33,11 @@ pub(super) struct Document<T> {
     pub(super) value: T,
 }
 
-/// All files, read.
+/// All files but the agreements', read.
 #[derive(Debug)]
 pub(super) struct Documents {
     pub(super) network: Option<Document<NetworkFile>>,
     pub(super) councils: Vec<Document<CouncilFile>>,
-    pub(super) agreements: Vec<Document<AgreementFile>>,
     pub(super) cases: Vec<Document<CaseFile>>,
     pub(super) allotted: Option<Document<AllottedFile>>,
 }
@@ -47,7 +47,7 @@ trait Root: Sized {
     fn read(sections: Sections<'_>, report: &mut Report) -> Self;
 }
 
-/// Reads all files that belong to a definition; others are passed over.
+/// Reads all files that belong to a definition but the agreements, which are many; others are passed over.
 pub(super) fn read(files: &Files, report: &mut Report) -> Documents {
     let network = one(files, "network.toml", report);
     if network.is_none() && files.get("network.toml").is_none() {
@@ -55,22 +55,46 @@ pub(super) fn read(files: &Files, report: &mut Report) -> Documents {
             .error(Mark::file("network.toml"), Code::MissingFile, "there is no network.toml")
             .advise("every definition has one: the operator's file, with [network] and at least one [[hub]]");
     }
-    Documents {
-        network,
-        councils: folder(files, "councils/", report),
-        agreements: folder(files, "agreements/", report),
-        cases: folder(files, "tests/", report),
-        allotted: one(files, "allotted.toml", report),
-    }
+    let (councils, (allotted, found)) = parallel::join(
+        || parallel::map(&paths(files, "councils/"), |path| reported(files, path)),
+        || reported(files, "allotted.toml"),
+    );
+    let councils = collected(councils, report);
+    let cases = collected(parallel::map(&paths(files, "tests/"), |path| reported(files, path)), report);
+    report.absorb(found);
+    Documents { network, councils, cases, allotted }
 }
 
-fn folder<T: Root>(files: &Files, folder: &str, report: &mut Report) -> Vec<Document<T>> {
-    let inside = |path: &str| {
-        let name = path.strip_prefix(folder)?;
-        (!name.contains('/') && name.ends_with(".toml")).then(|| path.to_owned())
+/// The paths of the agreements, in order.
+pub(super) fn agreements(files: &Files) -> Vec<&str> {
+    paths(files, "agreements/")
+}
+
+/// Reads one agreement.
+pub(super) fn agreement(files: &Files, path: &str, report: &mut Report) -> Option<Document<AgreementFile>> {
+    one(files, path, report)
+}
+
+fn paths<'a>(files: &'a Files, folder: &str) -> Vec<&'a str> {
+    let inside = |path: &&str| {
+        let name = path.strip_prefix(folder);
+        name.is_some_and(|name| !name.contains('/') && name.ends_with(".toml"))
     };
-    let paths: Vec<_> = files.iter().filter_map(|(path, _)| inside(path)).collect();
-    paths.iter().filter_map(|path| one(files, path, report)).collect()
+    files.iter().map(|(path, _)| path).filter(inside).collect()
+}
+
+fn reported<T: Root>(files: &Files, path: &str) -> (Option<Document<T>>, Report) {
+    let mut report = Report::default();
+    let document = one(files, path, &mut report);
+    (document, report)
+}
+
+fn collected<T>(read: Vec<(Option<T>, Report)>, report: &mut Report) -> Vec<T> {
+    let document = |(document, found)| {
+        report.absorb(found);
+        document
+    };
+    read.into_iter().filter_map(document).collect()
 }
 
 fn one<T: Root>(files: &Files, path: &str, report: &mut Report) -> Option<Document<T>> {

@@ -133,8 +133,8 @@ pub(super) fn find(model: &Model, flow: &Flow, verdict: &Verdict) -> Remedy {
 fn withdrawals(model: &Model, flow: &Flow, source: &Department) -> Vec<Change> {
     let in_force = model.agreements.iter().filter(|agreement| agreement.in_force());
     let allowing = in_force.filter(|agreement| {
-        let serves = |service: &Service| service.name == agreement.service && has(service, flow) && asks(service, flow);
-        agreement.from.contains(&source.name) && model.services.iter().any(serves)
+        let serves = |service: &Service| has(service, flow) && asks(service, flow);
+        agreement.from.contains(&source.name) && model.service(&agreement.service).is_some_and(serves)
     });
     let withdraw = |agreement: &Agreement| Change::Withdraw {
         agreement: agreement.id.clone(),

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use toml::Spanned;
 
+use super::Draft;
 use super::consent::Consents;
 use super::hours::{self, HoursError};
 use super::reader::Reader;
-use super::{Draft, claim};
-use crate::identity::{Name, Qualified};
+use crate::identity::{Id, Name, Qualified, Signed};
 use crate::policy::document::{self, AgreementFile, Document};
-use crate::policy::finding::{Code, nearest};
+use crate::policy::finding::{Code, Report, nearest};
 use crate::policy::model::{self, Void};
 use crate::policy::source::{Mark, Source};
 use crate::policy::terms::{Terms, Wording};
 
 /// What can be read of an agreement without looking elsewhere.
 struct Plain {
-    id: crate::identity::Id,
+    id: Id,
     service: Qualified,
     class: Name,
     identity: &'static str,
@@ -36,37 +36,73 @@ struct Consumers {
     departments: BTreeSet<Qualified>,
 }
 
-impl Draft {
-    pub(super) fn agreement(&mut self, document: &Document<AgreementFile>) {
-        let Some(written) = document.value.agreement.as_ref().map(Spanned::get_ref) else { return };
+/// Resolves agreements with what is known of everything else.
+pub(super) struct Desk<'a> {
+    pub(super) draft: &'a Draft,
+    pub(super) report: Report,
+}
+
+/// An agreement of which all is known but whether its consents hold.
+pub(super) struct Pending<'a> {
+    document: &'a Document<AgreementFile>,
+    written: &'a document::Agreement,
+    plain: Plain,
+    service: &'a model::Service,
+    consumers: Consumers,
+    consents: Consents,
+    terms: Terms,
+    /// Where its id stands.
+    mark: Mark,
+}
+
+impl Pending<'_> {
+    pub(super) fn id(&self) -> &Id {
+        &self.plain.id
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        self.mark.clone()
+    }
+}
+
+impl<'a> Desk<'a> {
+    /// Reads an agreement up to its terms.
+    pub(super) fn begin<'d>(&mut self, document: &'d Document<AgreementFile>) -> Option<Pending<'d>>
+    where
+        'a: 'd,
+    {
+        let written = document.value.agreement.as_ref().map(Spanned::get_ref)?;
         let source = &document.source;
         let plain = self.plain(document, written);
         let consumers = self.consumers(source, &written.from);
-        let consents = self.consents(source, written);
-        let (Some(plain), Some(consumers)) = (plain, consumers) else { return };
-        let mark = source.mark(written.id.span());
-        if !claim(&mut self.names.ids, &plain.id, mark.clone(), "agreement", &mut self.report) {
-            return;
-        }
-        let Some(service) = self.service(&plain.service).cloned() else { return };
+        let consents = Consents::read(source, written, &self.draft.names, &mut self.report);
+        let (plain, consumers) = (plain?, consumers?);
+        let service = self.draft.service(&plain.service)?;
         let councils = consumers.departments.iter().map(|department| department.council.clone());
         let councils: BTreeSet<_> = councils.chain([plain.service.council.clone()]).collect();
-        let Some(terms) = self.terms_of(&plain, &service, &consumers, councils.into_iter().collect()) else { return };
-        let (given, mut void) = self.judged(source, &terms, &consents, &mark);
+        let terms = terms_of(&plain, service, &consumers, councils.into_iter().collect())?;
+        let mark = source.mark(written.id.span());
+        Some(Pending { document, written, plain, service, consumers, consents, terms, mark })
+    }
+
+    /// Judges its consents, by themselves if they are not `proven` to have right signatures, and its time.
+    pub(super) fn end(&mut self, pending: Pending<'_>, proven: bool) -> (model::Agreement, Terms) {
+        let Pending { document, written, plain, service, consumers, consents, terms, mark } = pending;
+        let source = &document.source;
+        let (given, mut void) = self.judged(source, &terms, &consents, &mark, proven);
         void.extend(self.dates(&plain, source, written));
-        void.extend(self.unsupported(&plain, &service, source, written));
+        void.extend(self.unsupported(&plain, service, source, written));
         let (from, apart) = self.apart(consumers.departments, source, written);
         if from.is_empty() && !apart.is_empty() {
             void.push(Void::Unsupported("consumers that all stand on VLANs".to_owned()));
         }
-        self.terms.insert(plain.id.clone(), terms.clone());
-        self.agreements.push(model::Agreement {
+        let agreement = model::Agreement {
             number: 0,
             id: plain.id,
             service: plain.service,
             from,
             apart,
-            councils: terms.councils,
+            councils: terms.councils.clone(),
             consents: given,
             class: plain.class,
             not_before: plain.not_before,
@@ -75,7 +111,18 @@ impl Draft {
             reference: written.reference.clone(),
             void,
             origin: mark.origin,
-        });
+        };
+        (agreement, terms)
+    }
+
+    /// The signatures that its consents depend on.
+    pub(super) fn signatures(&self, pending: &Pending<'_>) -> Vec<Signed<String>> {
+        let signers = |council: &Name| self.signers(council);
+        pending.consents.signatures(&pending.terms, signers)
+    }
+
+    fn signers(&self, council: &Name) -> &'a [model::CouncilSigner] {
+        self.draft.council_named(council).map(|council| council.signers.as_slice()).unwrap_or_default()
     }
 
     fn plain(&mut self, document: &Document<AgreementFile>, written: &document::Agreement) -> Option<Plain> {
@@ -88,8 +135,8 @@ impl Draft {
             let help = format!("an agreement's file bears its id: agreements/{id}.toml");
             self.report.error(source.mark(written.id.span()), Code::FileName, message).advise(help);
         }
-        let service = self.known_service(source, &written.service);
-        let class = self.known_class(source, &written.class);
+        let service = self.draft.names.service(source, &written.service, &mut self.report);
+        let class = self.draft.names.class(source, &written.class, &mut self.report);
         let mut reader = Reader { source, report: &mut self.report };
         let words = [("none", "none"), ("directory", "directory"), ("card", "card")];
         let identity = written.identity.as_ref().map_or(Some("none"), |text| reader.choice(text, &words));
@@ -114,32 +161,6 @@ impl Draft {
             not_after: not_after.flatten(),
             roles: roles?,
         })
-    }
-
-    /// A `council/service` that exists.
-    pub(super) fn known_service(&mut self, source: &Source, text: &Spanned<String>) -> Option<Qualified> {
-        let name = Reader { source, report: &mut self.report }.qualified(text, "leeds/hb-claims")?;
-        if self.names.services.contains_key(&name) {
-            return Some(name);
-        }
-        let known: Vec<_> = self.names.services.keys().map(ToString::to_string).collect();
-        let department = self.names.departments.contains_key(&name);
-        let mark = source.mark(text.span());
-        let finding = self.report.unknown(mark, "service", text.get_ref(), known.iter().map(String::as_str));
-        if department {
-            finding.advise(format!("'{name}' is a department; a service belongs here"));
-        }
-        None
-    }
-
-    fn known_class(&mut self, source: &Source, text: &Spanned<String>) -> Option<Name> {
-        let class = Reader { source, report: &mut self.report }.name(text)?;
-        if self.names.classes.contains_key(&class) {
-            return Some(class);
-        }
-        let known = self.names.classes.keys().map(Name::as_str);
-        self.report.unknown(source.mark(text.span()), "class", class.as_str(), known);
-        None
     }
 
     fn consumers(&mut self, source: &Source, from: &Spanned<Vec<Spanned<String>>>) -> Option<Consumers> {
@@ -168,50 +189,26 @@ impl Draft {
     }
 
     fn consumer(&mut self, source: &Source, text: &Spanned<String>) -> Option<Qualified> {
-        let whole = text.get_ref().parse().is_ok_and(|name: Name| self.names.councils.contains_key(&name));
+        let whole = text.get_ref().parse().is_ok_and(|name: Name| self.draft.names.councils.contains_key(&name));
         if whole {
             let message = format!("'{}' is a whole council", text.get_ref());
             let help = "agreements name departments, never whole councils";
             self.report.error(source.mark(text.span()), Code::Placement, message).advise(help);
             return None;
         }
-        self.known_department(source, text)
+        self.draft.names.department(source, text, &mut self.report)
     }
 
     /// The departments that have a tag.
     fn tagged(&mut self, source: &Source, text: &Spanned<String>, tag: &str) -> Option<Vec<Qualified>> {
-        let known = tag.parse::<Name>().ok().filter(|tag| self.names.tags.contains(tag));
+        let known = tag.parse::<Name>().ok().filter(|tag| self.draft.names.tags.contains(tag));
         let Some(known) = known else {
-            let tags = self.names.tags.iter().map(Name::as_str);
+            let tags = self.draft.names.tags.iter().map(Name::as_str);
             self.report.unknown(source.mark(text.span()), "department with the tag", tag, tags);
             return None;
         };
         let bears = |department: &&model::Department| department.tags.contains(&known);
-        Some(self.departments.iter().filter(bears).map(|department| department.name.clone()).collect())
-    }
-
-    fn terms_of(
-        &self,
-        plain: &Plain,
-        service: &model::Service,
-        consumers: &Consumers,
-        councils: Vec<Name>,
-    ) -> Option<Terms> {
-        let from: Vec<_> = consumers.wording.iter().cloned().collect();
-        let wording = Wording {
-            id: plain.id.as_str(),
-            service: &plain.service,
-            hosts: &service.hosts,
-            ports: &service.ports,
-            from: &from,
-            identity: plain.identity,
-            roles: &plain.roles,
-            class: &plain.class,
-            hours: &plain.hours,
-            not_before: plain.not_before,
-            not_after: plain.not_after,
-        };
-        Terms::new(&wording, councils)
+        Some(self.draft.departments.iter().filter(bears).map(|department| department.name.clone()).collect())
     }
 
     /// The consents that hold, and the councils whose consent is missing or does not hold.
@@ -221,12 +218,11 @@ impl Draft {
         terms: &Terms,
         consents: &Consents,
         mark: &Mark,
+        proven: bool,
     ) -> (Vec<model::Consent>, Vec<Void>) {
         let (mut given, mut void) = (Vec::new(), Vec::new());
         for council in &terms.councils {
-            let signers =
-                self.councils.iter().find(|known| known.name == *council).map(|known| known.signers.as_slice());
-            let state = consents.judge(council, terms, signers.unwrap_or_default());
+            let state = consents.judge(council, terms, self.signers(council), proven);
             given.extend(state.given());
             let Some(fault) = state.fault() else { continue };
             let mark = state.mark().map_or_else(|| mark.clone(), |span| source.mark(span));
@@ -244,8 +240,8 @@ impl Draft {
     }
 
     fn dates(&mut self, plain: &Plain, source: &Source, written: &document::Agreement) -> Option<Void> {
-        let void = standing(plain.not_before, plain.not_after, self.at)?;
-        let at = self.at;
+        let void = standing(plain.not_before, plain.not_after, self.draft.at)?;
+        let at = self.draft.at;
         match (&void, &written.not_before, &written.not_after) {
             (Void::NotYet(begin), Some(date), _) => {
                 let message = format!("the agreement begins at {begin}, after {at}: it compiles to nothing");
@@ -279,7 +275,7 @@ impl Draft {
         if let (true, Some(text)) = (plain.hours != "always", &written.hours) {
             lacks.push((text.span(), format!("hours = \"{}\"", plain.hours)));
         }
-        if let Some(vlan) = self.department(&service.department).and_then(|department| department.vlan) {
+        if let Some(vlan) = self.draft.department(&service.department).and_then(|department| department.vlan) {
             lacks.push((written.service.span(), format!("the provider's segment on VLAN {vlan}")));
         }
         let mut void = Vec::new();
@@ -300,7 +296,7 @@ impl Draft {
     ) -> (Vec<Qualified>, Vec<Qualified>) {
         let (mut from, mut apart) = (Vec::new(), Vec::new());
         for name in departments {
-            let Some(consumer) = self.department(&name) else { continue };
+            let Some(consumer) = self.draft.department(&name) else { continue };
             let Some(vlan) = consumer.vlan else {
                 from.push(name);
                 continue;
@@ -315,6 +311,24 @@ impl Draft {
         }
         (from, apart)
     }
+}
+
+fn terms_of(plain: &Plain, service: &model::Service, consumers: &Consumers, councils: Vec<Name>) -> Option<Terms> {
+    let from: Vec<_> = consumers.wording.iter().cloned().collect();
+    let wording = Wording {
+        id: plain.id.as_str(),
+        service: &plain.service,
+        hosts: &service.hosts,
+        ports: &service.ports,
+        from: &from,
+        identity: plain.identity,
+        roles: &plain.roles,
+        class: &plain.class,
+        hours: &plain.hours,
+        not_before: plain.not_before,
+        not_after: plain.not_after,
+    };
+    Terms::new(&wording, councils)
 }
 
 /// Why an agreement with these dates is not in force at an instant. Both ends belong to its time.

@@ -56,14 +56,14 @@ impl Draft {
         if text.get_ref().contains(['.', ':']) {
             return Reader { source, report: &mut self.report }.address(text).map(From::Address);
         }
-        self.known_department(source, text).map(From::Department)
+        self.names.department(source, text, &mut self.report).map(From::Department)
     }
 
     fn case_target(&mut self, source: &Source, text: &Spanned<String>) -> Option<To> {
         if text.get_ref().contains(['.', ':']) {
             return Reader { source, report: &mut self.report }.address(text).map(To::Address);
         }
-        self.known_service(source, text).map(To::Service)
+        self.names.service(source, text, &mut self.report).map(To::Service)
     }
 }
 

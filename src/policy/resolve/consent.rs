@@ -5,11 +5,11 @@ use std::ops::Range;
 use jiff::Timestamp;
 use toml::Spanned;
 
-use super::Draft;
+use super::names::Names;
 use super::reader::Reader;
-use crate::identity::{Name, SignatureBytes};
+use crate::identity::{Name, SignatureBytes, Signed, Verifier};
 use crate::policy::document;
-use crate::policy::finding::Code;
+use crate::policy::finding::{Code, Report};
 use crate::policy::model::{self, CouncilSigner};
 use crate::policy::source::Source;
 use crate::policy::terms::Terms;
@@ -45,36 +45,6 @@ pub(super) struct State {
     span: Option<Range<usize>>,
 }
 
-impl Draft {
-    pub(super) fn consents(&mut self, source: &Source, written: &document::Agreement) -> Consents {
-        Consents(written.consents.iter().map(|consent| self.consent(source, consent)).collect())
-    }
-
-    fn consent(&mut self, source: &Source, consent: &Spanned<document::Consent>) -> Consent {
-        let written = consent.get_ref();
-        let council = written.council.as_ref().and_then(|text| self.known_council(source, text));
-        let mut reader = Reader { source, report: &mut self.report };
-        Consent {
-            council,
-            at: written.at.as_ref().and_then(|at| reader.date(at)),
-            by: written.by.as_ref().and_then(|by| reader.plain(by)),
-            terms: written.terms.as_ref().and_then(|terms| hash(&mut reader, terms)),
-            signature: written.signature.as_ref().and_then(|text| reader.parse(text, Code::BadKey)),
-            span: consent.span(),
-        }
-    }
-
-    fn known_council(&mut self, source: &Source, text: &Spanned<String>) -> Option<Name> {
-        let name = Reader { source, report: &mut self.report }.name(text)?;
-        if self.names.councils.contains_key(&name) {
-            return Some(name);
-        }
-        let known = self.names.councils.keys().map(Name::as_str);
-        self.report.unknown(source.mark(text.span()), "council", name.as_str(), known);
-        None
-    }
-}
-
 fn hash(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
     let digits = text.get_ref().strip_prefix("sha256:").unwrap_or_default();
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -88,10 +58,45 @@ fn hash(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
 }
 
 impl Consents {
+    pub(super) fn read(source: &Source, written: &document::Agreement, names: &Names, report: &mut Report) -> Self {
+        let mut consent = |consent: &Spanned<document::Consent>| {
+            let written = consent.get_ref();
+            let council = written.council.as_ref().and_then(|text| names.council(source, text, report));
+            let mut reader = Reader { source, report };
+            Consent {
+                council,
+                at: written.at.as_ref().and_then(|at| reader.date(at)),
+                by: written.by.as_ref().and_then(|by| reader.plain(by)),
+                terms: written.terms.as_ref().and_then(|terms| hash(&mut reader, terms)),
+                signature: written.signature.as_ref().and_then(|text| reader.parse(text, Code::BadKey)),
+                span: consent.span(),
+            }
+        };
+        Self(written.consents.iter().map(&mut consent).collect())
+    }
+
+    /// The signatures on which it depends whether the consents hold; not those of a person with several keys, of which one
+    /// suffices.
+    pub(super) fn signatures<'a>(
+        &self,
+        terms: &Terms,
+        signers: impl Fn(&Name) -> &'a [CouncilSigner],
+    ) -> Vec<Signed<String>> {
+        let signature = |consent: &Consent| {
+            let keys = consent.keys(terms, signers(consent.council.as_ref()?)).ok()?;
+            match (keys.as_slice(), &consent.signature) {
+                ([key], Some(signature)) => Some(terms.signed(key, signature)),
+                _ => None,
+            }
+        };
+        self.0.iter().filter_map(signature).collect()
+    }
+
     /// The best of a council's consents: one that holds suffices.
-    pub(super) fn judge(&self, council: &Name, terms: &Terms, signers: &[CouncilSigner]) -> State {
+    /// `proven`: that all [`Self::signatures`] hold.
+    pub(super) fn judge(&self, council: &Name, terms: &Terms, signers: &[CouncilSigner], proven: bool) -> State {
         let own = self.0.iter().filter(|consent| consent.council.as_ref() == Some(council));
-        let judged = own.map(|consent| (consent.fault(terms, signers), consent));
+        let judged = own.map(|consent| (consent.fault(terms, signers, proven), consent));
         let Some((fault, best)) = judged.min_by(|(a, _), (b, _)| a.cmp(b)) else {
             return State { fault: Fault::Absent, given: None, span: None };
         };
@@ -107,18 +112,26 @@ impl Consents {
 }
 
 impl Consent {
-    fn fault(&self, terms: &Terms, signers: &[CouncilSigner]) -> Fault {
-        let (Some(by), Some(hash), Some(signature)) = (&self.by, &self.terms, &self.signature) else {
-            return Fault::Incomplete;
+    fn fault(&self, terms: &Terms, signers: &[CouncilSigner], proven: bool) -> Fault {
+        let (keys, signature) = match (self.keys(terms, signers), &self.signature) {
+            (Ok(keys), Some(signature)) => (keys, signature),
+            (Err(fault), _) => return fault,
+            (Ok(_), None) => return Fault::Incomplete,
         };
-        let mut keys = signers.iter().filter(|signer| signer.by == *by).peekable();
-        if keys.peek().is_none() {
-            return Fault::NoSigner(by.clone());
+        let proven = proven && keys.len() == 1;
+        if proven || keys.iter().any(|key| terms.signed_by(key, signature)) { Fault::None } else { Fault::BadSignature }
+    }
+
+    /// The keys by one of which it has to be signed, if it is complete and for these terms.
+    fn keys(&self, terms: &Terms, signers: &[CouncilSigner]) -> Result<Vec<Verifier>, Fault> {
+        let (Some(by), Some(hash), Some(_)) = (&self.by, &self.terms, &self.signature) else {
+            return Err(Fault::Incomplete);
+        };
+        let keys: Vec<Verifier> = signers.iter().filter(|signer| signer.by == *by).map(|signer| signer.key).collect();
+        if keys.is_empty() {
+            return Err(Fault::NoSigner(by.clone()));
         }
-        if *hash != terms.hash() {
-            return Fault::OtherTerms;
-        }
-        if keys.any(|signer| terms.signed_by(&signer.key, signature)) { Fault::None } else { Fault::BadSignature }
+        if *hash != terms.hash() { Err(Fault::OtherTerms) } else { Ok(keys) }
     }
 }
 

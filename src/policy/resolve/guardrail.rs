@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::reader::Reader;
 use super::{Draft, claim};
-use crate::identity::{Name, Qualified};
+use crate::identity::Name;
 use crate::net::{PortMatch, Protocol};
 use crate::policy::document::{Document, NetworkFile};
 use crate::policy::finding::Code;
@@ -39,7 +39,7 @@ impl Draft {
             return self.overlay_prefix(source, text).map(Subject::Prefix);
         }
         if word.contains('/') {
-            return self.known_department(source, text).map(Subject::Department);
+            return self.names.department(source, text, &mut self.report).map(Subject::Department);
         }
         let name = Reader { source, report: &mut self.report }.name(text)?;
         if self.names.councils.contains_key(&name) {
@@ -92,28 +92,12 @@ impl Draft {
         Some(prefix)
     }
 
-    /// A `council/department` that exists.
-    pub(super) fn known_department(&mut self, source: &Source, text: &Spanned<String>) -> Option<Qualified> {
-        let name = Reader { source, report: &mut self.report }.qualified(text, "bradford/benefits")?;
-        if self.names.departments.contains_key(&name) {
-            return Some(name);
-        }
-        let known: Vec<_> = self.names.departments.keys().map(ToString::to_string).collect();
-        let service = self.names.services.contains_key(&name);
-        let mark = source.mark(text.span());
-        let finding = self.report.unknown(mark, "department", text.get_ref(), known.iter().map(String::as_str));
-        if service {
-            finding.advise(format!("'{name}' is a service; a department belongs here"));
-        }
-        None
-    }
-
     pub(super) fn management_allows(&mut self, document: &Document<NetworkFile>) {
         let source = &document.source;
         for allow in &document.value.management_allows {
             let written = allow.get_ref();
             if let Some(from) = &written.from {
-                self.known_department(source, from);
+                self.names.department(source, from, &mut self.report);
             }
             let mut reader = Reader { source, report: &mut self.report };
             reader.names(&written.to);

@@ -6,15 +6,17 @@
 //!               classes    departments, services
 //! ```
 //! Each step goes on after a fault and collects, so that one run tells everything. Nothing here panics, whatever
-//! the files hold.
+//! the files hold. Files are read, and agreements resolved, on all processors; what comes of it does not depend on that.
 
 mod agreement;
+mod agreements;
 mod cases;
 mod consent;
 mod council;
 mod department;
 mod guardrail;
 mod hours;
+mod names;
 mod network;
 mod numbers;
 mod reader;
@@ -39,6 +41,7 @@ use crate::identity::{Id, Name, Qualified};
 use crate::net::Prefix;
 
 pub(super) use agreement::standing;
+use names::Names;
 
 /// A definition that holds.
 #[derive(Clone, Debug)]
@@ -47,8 +50,6 @@ pub struct Resolved {
     pub model: Model,
     /// The definition's own tests, in the order of files and lines.
     pub cases: Vec<Case>,
-    /// The terms of every agreement.
-    pub terms: BTreeMap<Id, Terms>,
     /// What holds but has no effect.
     pub warnings: Vec<Finding>,
 }
@@ -58,7 +59,7 @@ pub struct Resolved {
 /// # Errors
 /// All findings, warnings among them, if at least one is an error.
 pub fn resolve(files: &Files, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
-    let mut draft = draft(files, at)?;
+    let mut draft = Draft { at, ..Draft::default() }.read(files)?;
     numbers::fill(&mut draft);
     draft.finish()
 }
@@ -68,7 +69,7 @@ pub fn resolve(files: &Files, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
 /// # Errors
 /// All errors.
 pub fn terms(files: &Files) -> Result<BTreeMap<Id, Terms>, Vec<Finding>> {
-    Ok(timeless(files)?.terms)
+    Ok(worded(files, true)?.terms)
 }
 
 /// Who may consent for a council; nobody, if there is no such council.
@@ -110,40 +111,46 @@ pub(super) struct Draft {
     pub(super) overlay_marks: BTreeMap<Qualified, Mark>,
     pub(super) allotted: Allotted,
     names: Names,
-}
-
-/// Every name that is written anywhere, also of things that are wrong otherwise, so that one fault is told once.
-#[derive(Debug, Default)]
-struct Names {
-    gateways: BTreeMap<Name, Origin>,
-    classes: BTreeMap<Name, Origin>,
-    councils: BTreeMap<Name, Origin>,
-    departments: BTreeMap<Qualified, Origin>,
-    services: BTreeMap<Qualified, Origin>,
-    ids: BTreeMap<Id, Origin>,
-    tags: BTreeSet<Name>,
+    /// Whether the terms are asked for.
+    keeps_terms: bool,
 }
 
 /// A draft where no instant matters, so that warnings, which depend on one, are not told.
 pub(super) fn timeless(files: &Files) -> Result<Draft, Vec<Finding>> {
-    draft(files, Timestamp::UNIX_EPOCH).map_err(|mut found| {
+    worded(files, false)
+}
+
+fn worded(files: &Files, keeps_terms: bool) -> Result<Draft, Vec<Finding>> {
+    let draft = Draft { keeps_terms, ..Draft::default() };
+    draft.read(files).map_err(|mut found| {
         found.retain(|finding| finding.severity == Severity::Error);
         found
     })
 }
 
-/// Resolves everything but the numbers.
-fn draft(files: &Files, at: Timestamp) -> Result<Draft, Vec<Finding>> {
-    let mut draft = Draft { at, ..Draft::default() };
-    let documents = document::read(files, &mut draft.report);
-    if draft.report.has_errors() {
-        return Err(draft.report.into_findings());
-    }
-    draft.resolve(&documents);
-    if draft.report.has_errors() { Err(draft.report.into_findings()) } else { Ok(draft) }
-}
-
 impl Draft {
+    /// Resolves everything but the numbers. What cannot be read is told alone: the rest would be about what is missing.
+    fn read(mut self, files: &Files) -> Result<Self, Vec<Finding>> {
+        let mut unread = Report::default();
+        let mut documents = document::read(files, &mut unread);
+        if !unread.has_errors() {
+            self.resolve(&documents);
+        }
+        // Nobody asks for them again, and agreements need the room.
+        documents.councils = Vec::new();
+        self.agreements(files, &mut unread);
+        if unread.has_errors() {
+            return Err(unread.into_findings());
+        }
+        for document in &documents.cases {
+            self.case_file(document);
+        }
+        if let Some(document) = &documents.allotted {
+            self.allotted = Allotted::read(document, &mut self.report);
+        }
+        if self.report.has_errors() { Err(self.report.into_findings()) } else { Ok(self) }
+    }
+
     fn resolve(&mut self, documents: &Documents) {
         if let Some(document) = &documents.network {
             self.network(document);
@@ -164,16 +171,6 @@ impl Draft {
         if let Some(document) = &documents.network {
             self.guardrails(document);
             self.management_allows(document);
-        }
-        for document in &documents.agreements {
-            self.agreement(document);
-        }
-        self.agreements.sort_by(|a, b| a.id.cmp(&b.id));
-        for document in &documents.cases {
-            self.case_file(document);
-        }
-        if let Some(document) = &documents.allotted {
-            self.allotted = Allotted::read(document, &mut self.report);
         }
     }
 
@@ -204,13 +201,19 @@ impl Draft {
         if report.has_errors() {
             return Err(report.into_findings());
         }
-        Ok(Resolved { model, cases: self.cases, terms: self.terms, warnings: report.into_findings() })
+        Ok(Resolved { model, cases: self.cases, warnings: report.into_findings() })
     }
 
     /// A department; they are sorted as soon as all are read.
     pub(super) fn department(&self, name: &Qualified) -> Option<&Department> {
         let at = self.departments.binary_search_by(|department| department.name.cmp(name)).ok()?;
         self.departments.get(at)
+    }
+
+    /// A council; they are sorted as soon as all are read.
+    pub(super) fn council_named(&self, name: &Name) -> Option<&Council> {
+        let at = self.councils.binary_search_by(|council| council.name.cmp(name)).ok()?;
+        self.councils.get(at)
     }
 
     /// A service; they are sorted as soon as all are read.
