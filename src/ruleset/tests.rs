@@ -214,3 +214,38 @@ fn without_records_what_would_be_told_is_counted_and_nothing_else_changes() {
     }
     assert!(changed >= 12, "{changed}");
 }
+
+#[test]
+fn each_transaction_is_about_the_table_that_it_is_named_after() {
+    let tables = |batch: Batch| {
+        let json: serde_json::Value = serde_json::from_str(&batch.to_json().expect("JSON")).expect("JSON");
+        let commands = json["nftables"].as_array().expect("commands").iter();
+        let objects = commands.flat_map(|command| command.as_object().expect("a command").values());
+        let named = objects.flat_map(|object| object.as_object().expect("an object"));
+        let tables: std::collections::BTreeSet<String> = named
+            .map(|(kind, object)| {
+                object[if kind == "table" { "name" } else { "table" }].as_str().expect("a name").into()
+            })
+            .collect();
+        tables.into_iter().collect::<Vec<_>>()
+    };
+    let ruleset = compiled(&edge());
+    assert_eq!(tables(ruleset.alive()), [TABLE]);
+    assert_eq!(tables(early_drop()), [EARLY_TABLE]);
+    assert_eq!(tables(remove()), [TABLE]);
+    assert_eq!(tables(ruleset.refill()), [TABLE, EARLY_TABLE], "it takes the early one's place");
+    assert_eq!(tables(ruleset.load_all()), [TABLE, EARLY_TABLE]);
+}
+
+#[test]
+fn each_reason_is_counted_by_a_counter_of_its_own() {
+    let table = compiled(&edge()).table;
+    let names: std::collections::BTreeSet<String> = Reason::ALL.iter().map(|reason| reason.counter()).collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+    for name in names {
+        assert!(table.counters.contains(&name), "{name} is declared");
+        let counts =
+            |chain: &Chain| chain.rules.iter().any(|rule| format!("{rule:?}").contains(&format!("\"{name}\"")));
+        assert!(table.chains.values().any(counts), "{name} is counted by");
+    }
+}
