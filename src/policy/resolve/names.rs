@@ -24,51 +24,58 @@ pub(super) struct Names {
 impl Names {
     /// A `council/service` that exists.
     pub(super) fn service(&self, source: &Source, text: &Spanned<String>, report: &mut Report) -> Option<Qualified> {
-        let name = Reader { source, report }.qualified(text, "leeds/hb-claims")?;
-        if self.services.contains_key(&name) {
-            return Some(name);
-        }
-        let known = self.services.keys().map(ToString::to_string);
-        let finding = report.unknown(source.mark(text.span()), "service", text.get_ref(), known);
-        if self.departments.contains_key(&name) {
-            finding.advise(format!("'{name}' is a department; a service belongs here"));
-        }
-        None
+        let own = ("service", "leeds/hb-claims", &self.services);
+        qualified(own, ("department", &self.departments), source, text, report)
     }
 
     /// A `council/department` that exists.
     pub(super) fn department(&self, source: &Source, text: &Spanned<String>, report: &mut Report) -> Option<Qualified> {
-        let name = Reader { source, report }.qualified(text, "bradford/benefits")?;
-        if self.departments.contains_key(&name) {
-            return Some(name);
-        }
-        let known = self.departments.keys().map(ToString::to_string);
-        let finding = report.unknown(source.mark(text.span()), "department", text.get_ref(), known);
-        if self.services.contains_key(&name) {
-            finding.advise(format!("'{name}' is a service; a department belongs here"));
-        }
-        None
+        let own = ("department", "bradford/benefits", &self.departments);
+        qualified(own, ("service", &self.services), source, text, report)
     }
 
     /// A class that exists.
     pub(super) fn class(&self, source: &Source, text: &Spanned<String>, report: &mut Report) -> Option<Name> {
-        let class = Reader { source, report }.name(text)?;
-        if self.classes.contains_key(&class) {
-            return Some(class);
-        }
-        let known = self.classes.keys().map(Name::as_str);
-        report.unknown(source.mark(text.span()), "class", class.as_str(), known);
-        None
+        named("class", &self.classes, source, text, report)
     }
 
     /// A council that exists.
     pub(super) fn council(&self, source: &Source, text: &Spanned<String>, report: &mut Report) -> Option<Name> {
-        let name = Reader { source, report }.name(text)?;
-        if self.councils.contains_key(&name) {
-            return Some(name);
-        }
-        let known = self.councils.keys().map(Name::as_str);
-        report.unknown(source.mark(text.span()), "council", name.as_str(), known);
-        None
+        named("council", &self.councils, source, text, report)
     }
+}
+
+/// A name of one kind, by its example and those that exist; one that exists of the other kind is told so.
+fn qualified(
+    (kind, example, known): (&'static str, &str, &BTreeMap<Qualified, Origin>),
+    (other, others): (&str, &BTreeMap<Qualified, Origin>),
+    source: &Source,
+    text: &Spanned<String>,
+    report: &mut Report,
+) -> Option<Qualified> {
+    let name = Reader { source, report }.qualified(text, example)?;
+    if known.contains_key(&name) {
+        return Some(name);
+    }
+    let names = known.keys().map(ToString::to_string);
+    let finding = report.unknown(source.mark(text.span()), kind, text.get_ref(), names);
+    if others.contains_key(&name) {
+        finding.advise(format!("'{name}' is a {other}; a {kind} belongs here"));
+    }
+    None
+}
+
+fn named(
+    kind: &'static str,
+    known: &BTreeMap<Name, Origin>,
+    source: &Source,
+    text: &Spanned<String>,
+    report: &mut Report,
+) -> Option<Name> {
+    let name = Reader { source, report }.name(text)?;
+    if known.contains_key(&name) {
+        return Some(name);
+    }
+    report.unknown(source.mark(text.span()), kind, name.as_str(), known.keys().map(Name::as_str));
+    None
 }
