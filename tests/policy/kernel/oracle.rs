@@ -73,7 +73,7 @@ impl Oracle<'_> {
         }
         let verdicts = self.verdicts(shot);
         match &shot.part {
-            Part::Error { of, about, .. } => self.error(case, stop, &self.conversations[*of], about, &verdicts),
+            Part::Error { of, .. } => self.error(case, stop, &self.conversations[*of], &verdicts),
             Part::Next { of, client } if stop.tracked => {
                 let replied = self.conversations[*of].replied || !client;
                 judged(case, &verdicts, *client, replied)
@@ -88,7 +88,7 @@ impl Oracle<'_> {
 
     /// Errors pass with the flow that they concern while the agreement by which it passed is in force; through a relay, which
     /// knows no flows, between two hosts that have anything to do with each other.
-    fn error(&self, case: &Case, stop: &Stop, about: &Conversation, _: &Case, verdicts: &Verdicts) -> bool {
+    fn error(&self, case: &Case, stop: &Stop, about: &Conversation, verdicts: &Verdicts) -> bool {
         let helps = if case.protocol == 1 { matches!(case.ports.1, 3 | 11 | 12) } else { true };
         if stop.tracked {
             return helps && self.model.agreements.iter().any(|it| it.number == about.by && it.in_force());
