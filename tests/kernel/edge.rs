@@ -378,8 +378,7 @@ fn changes_in_place_lose_nothing_and_leak_nothing_under_traffic() {
                 }
             }
         });
-        let until = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < until {
+        for _ in 0..8 {
             router.nft.apply(&ruleset::diff(&old, &new)).expect("a diff");
             router.nft.apply(&compile(&leeds()).alive()).expect("alive");
             router.nft.apply(&ruleset::diff(&new, &old)).expect("a diff");
@@ -393,6 +392,6 @@ fn changes_in_place_lose_nothing_and_leak_nothing_under_traffic() {
         "{changes} changes under {sent} allowed and {sent} forbidden packets: {} lost, {leaked} leaked",
         sent - passed
     );
-    assert!(sent > 1000 && changes > 20);
+    assert!(sent > 1000, "traffic stood still");
     assert_eq!((passed, leaked), (sent, 0));
 }
