@@ -1,6 +1,6 @@
 //! The policy in the kernel: loaded, changed, kept alive, watched and counted.
 //!
-//! nft blocks, so every call runs on a blocking thread; between calls the state here says what the kernel should
+//! The kernel and nft block, so every call runs on a blocking thread; between calls the state here says what the kernel should
 //! have and what its table looked like after our own last transaction.
 
 use std::collections::VecDeque;
@@ -13,9 +13,6 @@ use crate::sys::nftables::{Change, Nft, NftError};
 
 /// How many of our own transactions are remembered, to tell them from others'.
 const REMEMBERED: usize = 32;
-
-/// Up to so many elements, counters are read before elements are deleted; nft takes 25 µs for each of them.
-const QUICKLY_LISTED: usize = 2_000;
 
 /// The one who loads our table.
 pub struct Enforcer {
@@ -68,15 +65,19 @@ impl Enforcer {
             None => self.load(ruleset).await,
             Some(old) if old == ruleset => Ok(()),
             Some(old) => {
-                // What the elements to be deleted counted is lost with them: read it first, if the table is there. Where it
-                // is large that would hold up a revocation by seconds, and what was counted since the last look is lost.
-                if old.len() <= QUICKLY_LISTED {
-                    drop(self.count().await);
-                }
-                let new = Arc::clone(&ruleset);
-                let batch = blocking(move || Ok(ruleset::diff(&old, &new).then(new.alive()))).await?;
-                match self.apply(batch).await {
-                    Ok(()) => self.settle(ruleset).await,
+                let (nft, new) = (self.nft.clone(), Arc::clone(&ruleset));
+                let change = move || {
+                    let batch = ruleset::diff(&old, &new).then(new.alive());
+                    // What these elements counted goes with them.
+                    let last = nft.last_counts(&batch)?;
+                    Ok((nft.apply(&batch)?, last))
+                };
+                match blocking(change).await {
+                    Ok((by, last)) => {
+                        self.remember(by);
+                        self.totals.note(&last);
+                        self.settle(ruleset).await
+                    }
                     // Somebody changed the table under it.
                     Err(_) => self.load(ruleset).await,
                 }
@@ -97,8 +98,7 @@ impl Enforcer {
 
     async fn load(&mut self, ruleset: Arc<Ruleset>) -> Result<(), GatewayError> {
         let (nft, loading) = (self.nft.clone(), Arc::clone(&ruleset));
-        let pid = blocking(move || nft.load(&loading)).await?;
-        self.remember(pid);
+        blocking(move || nft.load(&loading)).await?.into_iter().for_each(|by| self.remember(by));
         self.settle(ruleset).await
     }
 
@@ -154,7 +154,7 @@ impl Enforcer {
                 self.totals.absorb(&listing);
                 Ok(Some(listing.fingerprint()) != self.expected)
             }
-            Err(NftError::Refused(_)) => Ok(true),
+            Err(NftError::NoTable) => Ok(true),
             Err(error) => Err(GatewayError::Nft(error.to_string())),
         }
     }
@@ -189,16 +189,16 @@ impl Enforcer {
 
     async fn apply(&mut self, batch: Batch) -> Result<(), GatewayError> {
         let nft = self.nft.clone();
-        let pid = blocking(move || nft.apply(&batch)).await?;
-        self.remember(pid);
+        let by = blocking(move || nft.apply(&batch)).await?;
+        self.remember(by);
         Ok(())
     }
 
-    fn remember(&mut self, pid: u32) {
+    fn remember(&mut self, by: u32) {
         if self.own.len() == REMEMBERED {
             self.own.pop_front();
         }
-        self.own.push_back(pid);
+        self.own.push_back(by);
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn per(family: Family, name: &str) -> String {
 /// Declares and fills every set.
 pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local: &Local) -> Result<(), CompileError> {
     declare(table, policy.role);
-    table.insert(ALIVE, vec![Field::Device(devices.tunnel.clone())], Value::For(ALIVE_SECONDS));
+    table.insert(ALIVE, [Field::device(&devices.tunnel)], Value::For(ALIVE_SECONDS));
     add_address(table, policy.address);
     add_prefix(table, "s_own", Prefix::host(policy.address), Value::Member)?;
     for &prefix in &policy.allotted {
@@ -52,7 +52,7 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
         add_department(table, department)?;
     }
     for agreement in policy.agreements.iter().filter(|agreement| is_tracked(agreement, policy, local)) {
-        table.insert("s_agreement", vec![Field::Mark(agreement.number)], Value::Member);
+        table.insert("s_agreement", [Field::Mark(agreement.number)], Value::Member);
     }
     for rule in &policy.rules {
         if let Some(destination) = local.destination(rule) {
@@ -61,7 +61,7 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
         }
         add_rule(table, rule)?;
         if policy.role == Role::Relay {
-            let key = vec![Field::Mark(department(rule.department)?), Field::Address(rule.destination)];
+            let key = [Field::Mark(department(rule.department)?), Field::Address(rule.destination)];
             table.insert(&per(Family::of(rule.destination), "s_peer"), key, Value::Member);
         }
     }
@@ -119,7 +119,7 @@ fn department(number: u32) -> Result<u32, CompileError> {
 }
 
 fn add_address(table: &mut Table, address: IpAddr) {
-    table.insert(&per(Family::of(address), "s_address"), vec![Field::Address(address)], Value::Member);
+    table.insert(&per(Family::of(address), "s_address"), [Field::Address(address)], Value::Member);
 }
 
 fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) -> Result<(), CompileError> {
@@ -127,7 +127,7 @@ fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) -> Res
     if let Some(other) = overlapping(table, &name, prefix) {
         return Err(CompileError::Overlap { set: name, one: other, other: prefix });
     }
-    table.insert(&name, vec![Field::Prefix(prefix)], value);
+    table.insert(&name, [Field::Prefix(prefix)], value);
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) -> Res
 /// that are there do not overlap each other and a prefix sorts after whatever covers it.
 fn overlapping(table: &Table, set: &str, prefix: Prefix) -> Option<Prefix> {
     let elements = &table.sets.get(set)?.elements;
-    let key = vec![Field::Prefix(prefix)];
+    let key = Key::from_iter([Field::Prefix(prefix)]);
     let before = elements.range(..=key.clone()).next_back();
     let after = elements.range(key..).next();
     before.into_iter().chain(after).find_map(|(key, _)| match key.as_slice() {
@@ -147,7 +147,7 @@ fn overlapping(table: &Table, set: &str, prefix: Prefix) -> Option<Prefix> {
 fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError> {
     let mark = department(of.number)?;
     for set in ["s_denied", "s_guarded"] {
-        table.insert(set, vec![Field::Mark(mark)], Value::Member);
+        table.insert(set, [Field::Mark(mark)], Value::Member);
     }
     for &prefix in &of.overlay {
         add_prefix(table, "m_department", prefix, Value::Mark(mark))?;
@@ -160,10 +160,10 @@ fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError
 }
 
 fn add_segment(table: &mut Table, mark: u32, segment: &Segment) -> Result<(), CompileError> {
-    let device = Field::Device(segment_device(segment));
-    table.insert(ALIVE, vec![device.clone()], Value::For(ALIVE_SECONDS));
-    table.insert("s_segment", vec![device.clone()], Value::Member);
-    table.insert("s_port", vec![device, Field::Mark(mark)], Value::Member);
+    let device = Field::device(&segment_device(segment));
+    table.insert(ALIVE, [device], Value::For(ALIVE_SECONDS));
+    table.insert("s_segment", [device], Value::Member);
+    table.insert("s_port", [device, Field::Mark(mark)], Value::Member);
     for gateway in &segment.gateway {
         add_address(table, gateway.address());
     }

@@ -67,6 +67,7 @@ mod judge;
 mod local;
 pub mod marks;
 mod observe;
+mod octets;
 mod probe;
 mod script;
 mod statement;
@@ -80,11 +81,12 @@ use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
 pub use crate::bundle::RANGE_LIMIT;
-pub use batch::Batch;
+pub use batch::{Batch, Change, Elements};
+pub use octets::{Element, Octets};
 pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
 
-pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, ListingError, Totals};
+pub use observe::{Count, Counters, Fingerprint, Instrument, Listing, Reading, Tally, Told, Totals, sum};
 pub use tell::{Cause, GROUP, SNAP, trial};
 
 use judge::Ground;
@@ -276,6 +278,14 @@ impl Ruleset {
         without_early(batch::refill(&self.table))
     }
 
+    /// Where no table of ours is: first one that lets nothing pass, then all that it lacks. The second needs no nft, which
+    /// takes longer than the kernel; it removes the early drop table too.
+    pub fn opening(&self) -> [Batch; 2] {
+        let mut closed = self.clone();
+        closed.table.sets.values_mut().filter(|set| octets::is_plain(&set.shape)).for_each(|set| set.elements.clear());
+        [batch::refill(&closed.table), without_early(batch::fill(&self.table))]
+    }
+
     /// Keeps the tunnel and the ways between segments open for another 30 s.
     pub fn alive(&self) -> Batch {
         self.alive_for(ALIVE_SECONDS)
@@ -287,7 +297,7 @@ impl Ruleset {
         if let Some(set) = self.table.sets.get(elements::ALIVE) {
             table.declare(elements::ALIVE, set.shape.clone());
             for device in set.elements.keys() {
-                table.insert(elements::ALIVE, device.clone(), table::Value::For(seconds));
+                table.insert(elements::ALIVE, device.iter().copied(), table::Value::For(seconds));
             }
         }
         // Adding an element that is there does not renew it before Linux 6.12, and deleting one that just expired

@@ -1,16 +1,18 @@
-//! What nft tells about our table, read back: counters, totals over their resets, and a fingerprint.
+//! What the kernel tells about our table, read back: counters, totals over their resets, and a fingerprint.
 //!
-//! Read leniently, with counters of 64 bits: other versions of nft may tell more, and a foreign hand may have
-//! added anything.
+//! ```text
+//!  sys::nftables ─ object, set ─▶ Reading ─▶ Listing ─┬ fingerprint: is it still what we loaded?
+//!                                                     └ tallies ─▶ Totals ─▶ counters since the gateway began
+//! ```
+//!
+//! A foreign hand may have added anything: what is not ours is part of the fingerprint, and counts nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
-use serde_json::Value as Json;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{Cause, Reason, guardrails, marks, tell};
+use super::elements::ALIVE;
+use super::{Cause, Reason, guardrails, marks, octets, tell};
 use crate::identity::Id;
 
 /// Something that is counted.
@@ -61,57 +63,113 @@ impl Count {
 /// Sums per instrument.
 pub type Counters = BTreeMap<Instrument, Count>;
 
-/// What `nft -j list` tells, as far as it is asked for: a table of very many elements takes little room in it.
+/// A table as the kernel holds it.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Tables and chains.
-    chains: BTreeSet<(String, String)>,
-    /// Every counter with a name that stays the same from listing to listing.
-    counts: Vec<(String, Instrument, Count)>,
+    tallies: Vec<Tally>,
     fingerprint: Fingerprint,
 }
 
-/// The output is not the JSON of libnftables-json(5).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nft's answer cannot be read: {0}")]
-pub struct ListingError(pub String);
+/// One counter of the kernel's, by a name that stays the same from listing to listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    name: Vec<u8>,
+    instrument: Instrument,
+    count: Count,
+}
 
-/// What tells two states of a table apart: SHA-256 over its listing without handles, counts and expiry.
+/// What tells two states of a table apart: SHA-256 over what is in it without handles, counts and expiry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(String);
+pub struct Fingerprint([u8; 32]);
+
+/// An element as the kernel holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Its key in octets; of a range, the first.
+    pub key: &'a [u8],
+    /// The mark that it is mapped to.
+    pub mark: Option<u32>,
+    /// What it counted.
+    pub count: Option<Count>,
+    /// A digest of all that does not change by itself.
+    pub digest: [u8; 32],
+}
+
+impl Tally {
+    /// What a named counter counted, if it is one of ours.
+    pub fn of_counter(name: &str, count: Count) -> Option<Self> {
+        let instrument = match (Reason::counted(name), tell::counted(name)) {
+            (Some(reason), _) => Instrument::Dropped(reason),
+            (None, Some(cause)) => Instrument::Untold(cause),
+            (None, None) => Instrument::Guardrail(guardrails::counted(name)?),
+        };
+        Some(Self { name: name.as_bytes().to_vec(), instrument, count })
+    }
+
+    /// What an element counted, if its set is one of ours that count. `ranges`: whether it is one of ranges of keys.
+    pub fn of_element(set: &str, ranges: bool, told: Told<'_>) -> Option<Self> {
+        let department = || Some(octets::leading_mark(told.key, ranges)? & marks::DEPARTMENT);
+        let instrument = match (set, told.mark) {
+            ("s_denied", None) => Instrument::Denied(department()?),
+            ("s_guarded", None) => Instrument::Guarded(department()?),
+            (_, Some(agreement)) => Instrument::Agreement { agreement, department: department()? },
+            (_, None) => return None,
+        };
+        Some(Self { name: [set.as_bytes(), b"\0", told.key].concat(), instrument, count: told.count? })
+    }
+}
+
+/// A table that is read piece by piece, in whatever order the kernel tells of them.
+#[derive(Debug, Default)]
+pub struct Reading {
+    tallies: Vec<Tally>,
+    digests: BTreeMap<(&'static str, String), [u8; 32]>,
+}
+
+impl Reading {
+    /// Takes up a chain, set or counter by a digest of what does not change by itself.
+    pub fn object(&mut self, kind: &'static str, name: &str, digest: [u8; 32]) {
+        self.digests.insert((kind, name.to_owned()), digest);
+    }
+
+    /// Takes up what a counter counted.
+    pub fn counter(&mut self, name: &str, count: Count) {
+        self.tallies.extend(Tally::of_counter(name, count));
+    }
+
+    /// Takes up a set's elements. `ranges`: whether its keys of several fields have ranges in them.
+    pub fn elements<'a>(&mut self, set: &str, ranges: bool, elements: impl IntoIterator<Item = Told<'a>>) {
+        let mut digests = Vec::new();
+        for told in elements {
+            self.tallies.extend(Tally::of_element(set, ranges, told));
+            digests.push(told.digest);
+        }
+        // The kernel lists them by hash, and one of them twice while it makes its table larger.
+        digests.sort_unstable();
+        digests.dedup();
+        if set != ALIVE {
+            self.object("elements", set, Sha256::digest(digests.as_flattened()).into());
+        }
+    }
+
+    /// The whole.
+    pub fn finish(self) -> Listing {
+        let mut hash = Sha256::new();
+        for ((kind, name), digest) in &self.digests {
+            hash.update(kind);
+            hash.update(name.len().to_be_bytes());
+            hash.update(name);
+            hash.update(digest);
+        }
+        Listing { tallies: self.tallies, fingerprint: Fingerprint(hash.finalize().into()) }
+    }
+}
 
 impl Listing {
-    /// Reads nft's output.
-    ///
-    /// # Errors
-    /// [`ListingError`].
-    pub fn parse(json: &str) -> Result<Self, ListingError> {
-        let unreadable = |error: serde_json::Error| ListingError(error.to_string());
-        let answer: Answer<'_> = serde_json::from_str(json).map_err(unreadable)?;
-        let mut reading = Reading::default();
-        answer.nftables.into_iter().try_for_each(|object| reading.object(object)).map_err(unreadable)?;
-        let fingerprint = Fingerprint(hex::encode(reading.hash.finalize()));
-        Ok(Self { chains: reading.chains, counts: reading.counts, fingerprint })
-    }
-
-    /// Whether a table of this name has a chain of that one.
-    pub fn has_chain(&self, table: &str, name: &str) -> bool {
-        self.chains.contains(&(table.to_owned(), name.to_owned()))
-    }
-
-    /// Whether a table of this name has a chain.
-    pub fn has_table(&self, name: &str) -> bool {
-        self.chains.iter().any(|(table, _)| table == name)
-    }
-
     /// The counts, summed per instrument. They begin anew with each refill, and an element that is deleted takes
     /// its count with it: [`Totals`] goes on over both.
     pub fn counters(&self) -> Counters {
-        let mut sums = Counters::new();
-        for (_, instrument, count) in &self.counts {
-            add(&mut sums, instrument.clone(), *count);
-        }
-        sums
+        sum(&self.tallies)
     }
 
     /// The fingerprint of the whole.
@@ -120,147 +178,46 @@ impl Listing {
     }
 }
 
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow)]
-    nftables: Vec<&'a RawValue>,
+/// Sums per instrument.
+pub fn sum(tallies: &[Tally]) -> Counters {
+    let mut sums = Counters::new();
+    for Tally { instrument, count, .. } in tallies {
+        add(&mut sums, instrument, *count);
+    }
+    sums
 }
 
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
-
-/// A listing that is read object by object, and a set element by element.
-#[derive(Default)]
-struct Reading {
-    chains: BTreeSet<(String, String)>,
-    counts: Vec<(String, Instrument, Count)>,
-    hash: Sha256,
-}
-
-impl Reading {
-    fn object(&mut self, raw: &RawValue) -> Result<(), serde_json::Error> {
-        let fields: Fields<'_> = serde_json::from_str(raw.get())?;
-        let set = fields.get_key_value("set").or_else(|| fields.get_key_value("map"));
-        if let Some((kind, set)) = set {
-            return self.set(kind, set);
-        }
-        let mut object: Json = serde_json::from_str(raw.get())?;
-        if object.get("metainfo").is_some() {
-            return Ok(());
-        }
-        let text = |path: &str| object.pointer(path).and_then(Json::as_str).map(str::to_owned);
-        self.chains.extend(text("/chain/table").zip(text("/chain/name")));
-        self.counts.extend(named_count(&object));
-        strip(&mut object);
-        self.hash.update(object.to_string());
-        Ok(())
-    }
-
-    fn set(&mut self, kind: &str, raw: &RawValue) -> Result<(), serde_json::Error> {
-        let mut fields: Fields<'_> = serde_json::from_str(raw.get())?;
-        let elements = fields.remove("elem");
-        let mut set: BTreeMap<String, Json> = BTreeMap::new();
-        for (name, value) in fields {
-            set.insert(name, serde_json::from_str(value.get())?);
-        }
-        let name = set.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
-        let mut set = serde_json::json!({ kind: set });
-        strip(&mut set);
-        self.hash.update(set.to_string());
-        let elements: Vec<&RawValue> = match elements {
-            Some(elements) => serde_json::from_str(elements.get())?,
-            None => Vec::new(),
-        };
-        let digests = elements.into_iter().map(|element| self.element(&name, element));
-        let mut digests = digests.collect::<Result<Vec<_>, _>>()?;
-        // The kernel lists them by hash.
-        digests.sort_unstable();
-        if name != "s_alive" {
-            digests.iter().for_each(|digest| self.hash.update(digest));
-        }
-        Ok(())
-    }
-
-    fn element(&mut self, set: &str, raw: &RawValue) -> Result<[u8; 32], serde_json::Error> {
-        let mut element: Json = serde_json::from_str(raw.get())?;
-        self.counts.extend(element_count(set, &element));
-        strip(&mut element);
-        Ok(Sha256::digest(element.to_string()).into())
+fn add(sums: &mut Counters, instrument: &Instrument, count: Count) {
+    match sums.get_mut(instrument) {
+        Some(sum) => *sum = sum.plus(count),
+        None => drop(sums.insert(instrument.clone(), count)),
     }
 }
 
-fn named_count(object: &Json) -> Option<(String, Instrument, Count)> {
-    let counter = object.get("counter")?;
-    let name = counter.get("name")?.as_str()?;
-    let instrument = match (Reason::counted(name), tell::counted(name)) {
-        (Some(reason), _) => Instrument::Dropped(reason),
-        (None, Some(cause)) => Instrument::Untold(cause),
-        (None, None) => Instrument::Guardrail(guardrails::counted(name)?),
-    };
-    Some((name.to_owned(), instrument, count(counter)))
-}
-
-fn element_count(set: &str, element: &Json) -> Option<(String, Instrument, Count)> {
-    let (key, value) = match element.as_array().map(Vec::as_slice) {
-        Some([key, value]) => (key, Some(value)),
-        _ => (element, None),
-    };
-    let (key, counter) = (key.pointer("/elem/val")?, key.pointer("/elem/counter")?);
-    let number = |json: &Json| json.as_u64().and_then(|number| u32::try_from(number).ok());
-    let department = || number(key).map(|mark| mark & marks::DEPARTMENT);
-    let instrument = match (set, value) {
-        ("s_denied", None) => Instrument::Denied(department()?),
-        ("s_guarded", None) => Instrument::Guarded(department()?),
-        (_, Some(agreement)) => {
-            let consumer = number(key.pointer("/concat/0")?)? & marks::DEPARTMENT;
-            Instrument::Agreement { agreement: number(agreement)?, department: consumer }
-        }
-        _ => return None,
-    };
-    Some((format!("{set} {key}"), instrument, count(counter)))
-}
-
-fn count(counter: &Json) -> Count {
-    let field = |name| counter.get(name).and_then(Json::as_u64).unwrap_or_default();
-    Count { packets: field("packets"), bytes: field("bytes") }
-}
-
-fn add(sums: &mut Counters, instrument: Instrument, count: Count) {
-    let sum = sums.entry(instrument).or_default();
-    *sum = sum.plus(count);
-}
-
-/// Takes out what changes by itself.
-fn strip(json: &mut Json) {
-    match json {
-        Json::Object(fields) => {
-            for name in ["handle", "expires", "packets", "bytes"] {
-                fields.remove(name);
-            }
-            fields.values_mut().for_each(strip);
-        }
-        Json::Array(items) => items.iter_mut().for_each(strip),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-    }
-}
-
-/// Counts since the gateway began, over refills and deleted elements. What an element counted between the last
-/// listing and its deletion is lost.
+/// Counts since the gateway began, over refills and deleted elements.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    last: BTreeMap<String, Count>,
+    last: HashMap<Vec<u8>, Count>,
     sums: Counters,
 }
 
 impl Totals {
     /// Adds what came since the last listing.
     pub fn absorb(&mut self, listing: &Listing) {
-        let mut last = BTreeMap::new();
-        for (name, instrument, count) in &listing.counts {
-            let before = self.last.get(name).copied().unwrap_or_default();
-            add(&mut self.sums, instrument.clone(), count.since(before));
-            last.insert(name.clone(), *count);
+        let before = std::mem::take(&mut self.last);
+        for tally in &listing.tallies {
+            let since = tally.count.since(before.get(&tally.name).copied().unwrap_or_default());
+            add(&mut self.sums, &tally.instrument, since);
+            self.last.insert(tally.name.clone(), tally.count);
         }
-        self.last = last;
+    }
+
+    /// Adds what some counters counted since the last listing: of elements that are about to go.
+    pub fn note(&mut self, tallies: &[Tally]) {
+        for tally in tallies {
+            let before = self.last.insert(tally.name.clone(), tally.count).unwrap_or_default();
+            add(&mut self.sums, &tally.instrument, tally.count.since(before));
+        }
     }
 
     /// The sums.
@@ -273,27 +230,35 @@ impl Totals {
 mod tests {
     use super::*;
 
-    fn listing(packets: u64, expires: u32) -> Listing {
-        Listing::parse(&answer(packets, expires).to_string()).expect("a listing")
+    fn told(key: &[u8], mark: Option<u32>, packets: u64, bytes: u64) -> Told<'_> {
+        let digest = Sha256::digest([key, &mark.unwrap_or_default().to_be_bytes()].concat()).into();
+        Told { key, mark, count: Some(Count { packets, bytes }), digest }
     }
 
-    fn answer(packets: u64, expires: u32) -> Json {
-        let bytes = packets * 100;
-        serde_json::json!({"nftables": [
-                {"metainfo": {"version": "1.0.6"}},
-                {"table": {"family": "inet", "name": "turnpike", "handle": packets}},
-                {"set": {"name": "s_alive", "handle": 2, "elem": [{"elem": {"val": "tp0", "timeout": 30, "expires": expires}}]}},
-                {"set": {"name": "s_denied", "elem": [
-                    {"elem": {"val": 2_147_483_655_u32, "counter": {"packets": 3, "bytes": 180}}}]}},
-                {"map": {"name": "m_port4", "elem": [
-                    [{"elem": {"val": {"concat": [1, "a"]}, "counter": {"packets": packets, "bytes": bytes}}}, 142],
-                    [{"elem": {"val": {"concat": [2, "b"]}, "counter": {"packets": 1, "bytes": 5_000_000_000_u64}}}, 142]]}},
-                {"counter": {"name": "n_spoofed", "packets": 7, "bytes": 420}},
-                {"counter": {"name": "g_G_1", "packets": 2, "bytes": 120}},
-                {"counter": {"name": "u_no_agreement", "packets": 4, "bytes": 240}},
-                {"counter": {"name": "somebody's", "packets": 2, "bytes": 120}},
-                {"chain": {"table": "turnpike", "name": "c_policy", "handle": 9}},
-        ]})
+    fn key(department: u32, rest: &str) -> Vec<u8> {
+        [&(0x8000_0000 | department).to_ne_bytes(), rest.as_bytes()].concat()
+    }
+
+    fn reading(packets: u64) -> Reading {
+        let mut reading = Reading::default();
+        let [one, two, seven] = [key(1, "a"), key(2, "b"), key(7, "")];
+        reading.elements(
+            "m_port4",
+            false,
+            [told(&one, Some(142), packets, 100 * packets), told(&two, Some(142), 1, 5_000_000_000)],
+        );
+        reading.elements("s_denied", false, [told(&seven, None, 3, 180)]);
+        reading.elements(ALIVE, false, [told(&packets.to_be_bytes(), None, 0, 0)]);
+        for (name, packets) in [("n_spoofed", 7), ("g_G_1", 2), ("u_no_agreement", 4), ("somebody's", 2)] {
+            reading.counter(name, Count { packets, bytes: 60 * packets });
+            reading.object("counter", name, [0; 32]);
+        }
+        reading.object("chain", "c_policy", [9; 32]);
+        reading
+    }
+
+    fn listing(packets: u64) -> Listing {
+        reading(packets).finish()
     }
 
     fn allowed(department: u32) -> Instrument {
@@ -302,7 +267,6 @@ mod tests {
 
     #[test]
     fn counts_are_summed_per_agreement_and_consumer_in_64_bits() {
-        let counters = listing(10, 30).counters();
         let expected = [
             (allowed(1), Count { packets: 10, bytes: 1_000 }),
             (allowed(2), Count { packets: 1, bytes: 5_000_000_000 }),
@@ -311,45 +275,60 @@ mod tests {
             (Instrument::Dropped(Reason::Spoofed), Count { packets: 7, bytes: 420 }),
             (Instrument::Untold(Cause::NoAgreement), Count { packets: 4, bytes: 240 }),
         ];
-        assert_eq!(counters, BTreeMap::from(expected));
+        assert_eq!(listing(10).counters(), BTreeMap::from(expected));
+        let turned = [&0x8000_0003_u32.to_be_bytes()[..], &[0; 8]].concat();
+        let tally = Tally::of_element("m_range4", true, told(&turned, Some(142), 1, 60)).expect("it counts");
+        assert_eq!(tally.instrument, allowed(3));
     }
 
     #[test]
     fn totals_go_on_when_a_counter_begins_anew() {
         let mut totals = Totals::default();
         for packets in [10, 12, 4] {
-            totals.absorb(&listing(packets, 30));
+            totals.absorb(&listing(packets));
         }
-        let sum = totals.counters()[&allowed(1)];
-        assert_eq!(sum.packets, 10 + 2 + 4);
+        assert_eq!(totals.counters()[&allowed(1)].packets, 10 + 2 + 4);
     }
 
     #[test]
-    fn a_fingerprint_ignores_counts_handles_and_expiry_alone() {
-        let before = listing(1, 30);
-        assert_eq!(before.fingerprint(), listing(99, 2).fingerprint());
-        assert!(before.has_chain("turnpike", "c_policy") && before.has_table("turnpike"));
-        assert!(!before.has_chain("other", "c_policy") && !before.has_table("other"));
-        let other = |change: &dyn Fn(&mut Json)| {
-            let mut answer = answer(1, 30);
-            change(&mut answer["nftables"]);
-            Listing::parse(&answer.to_string()).expect("a listing").fingerprint()
+    fn what_an_element_counted_before_it_went_is_added_once() {
+        let mut totals = Totals::default();
+        totals.absorb(&listing(10));
+        let (one, seven) = (key(1, "a"), key(7, ""));
+        let last = [Tally::of_element("m_port4", false, told(&one, Some(142), 15, 1_500)).expect("it counts")];
+        totals.note(&last);
+        totals.note(&last);
+        assert_eq!(totals.counters()[&allowed(1)], Count { packets: 15, bytes: 1_500 });
+        let mut without = Reading::default();
+        without.elements("s_denied", false, [told(&seven, None, 3, 180)]);
+        totals.absorb(&without.finish());
+        // It is there again, and begins anew.
+        totals.absorb(&listing(2));
+        assert_eq!(totals.counters()[&allowed(1)].packets, 15 + 2);
+        assert_eq!(totals.counters()[&Instrument::Denied(7)].packets, 3);
+    }
+
+    #[test]
+    fn a_fingerprint_ignores_counts_order_and_what_keeps_alive_alone() {
+        let before = listing(1).fingerprint();
+        assert_eq!(before, listing(99).fingerprint());
+        let other = |change: &dyn Fn(&mut Reading)| {
+            let mut reading = reading(1);
+            change(&mut reading);
+            reading.finish().fingerprint()
         };
-        let map = |objects: &mut Json| objects[4]["map"]["elem"].as_array_mut().expect("a list").swap(0, 1);
-        assert_eq!(before.fingerprint(), other(&map), "the kernel's order of elements means nothing");
-        let changes: [&dyn Fn(&mut Json); 4] = [
-            &|objects| drop(objects.as_array_mut().expect("a list").pop()),
-            &|objects| drop(objects[4]["map"]["elem"].as_array_mut().expect("a list").pop()),
-            &|objects| objects[4]["map"]["elem"][0][1] = 143.into(),
-            &|objects| objects[4]["map"]["flags"] = "interval".into(),
+        let [one, two] = [key(1, "a"), key(2, "b")];
+        let elements = |reading: &mut Reading, told: Vec<Told<'_>>| reading.elements("m_port4", false, told);
+        let (first, second) = (told(&one, Some(142), 0, 0), told(&two, Some(142), 0, 0));
+        assert_eq!(before, other(&|reading| elements(reading, vec![second, first])));
+        assert_eq!(before, other(&|reading| elements(reading, vec![first, second, first])), "one told of twice");
+        let changes: [&dyn Fn(&mut Reading); 5] = [
+            &|reading| elements(reading, vec![first]),
+            &|reading| elements(reading, vec![first, told(&two, Some(143), 0, 0)]),
+            &|reading| reading.object("chain", "c_policy", [8; 32]),
+            &|reading| reading.object("chain", "c_other", [9; 32]),
+            &|reading| reading.elements("s_own4", false, [first]),
         ];
-        changes.iter().for_each(|change| assert_ne!(before.fingerprint(), other(change)));
-    }
-
-    #[test]
-    fn an_unreadable_answer_is_said_to_be_so() {
-        for text in ["", "{}", "[]", r#"{"nftables": 1}"#] {
-            assert!(Listing::parse(text).is_err(), "{text}");
-        }
+        changes.iter().for_each(|change| assert_ne!(before, other(change)));
     }
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use super::elements::{ALIVE, per};
 use super::table::{Field, Key, Set, Value};
-use super::{Ruleset, marks};
+use super::{Ruleset, marks, octets};
 use crate::net::{Aim, Family, Flow, Protocol};
 
 /// The way of a flow's first packet through one gateway.
@@ -82,34 +82,39 @@ impl Ruleset {
     /// What is asked about a flow, in the order in which the chains do.
     pub fn probes(&self, way: &Way) -> Vec<Probe> {
         let Flow { source, destination, .. } = way.flow;
-        let device = |name: &str| Field::Device(name.to_owned());
         let local = way.input.is_some() && way.output.is_some();
         let mark = way.department.and_then(marks::department).map(Field::Mark);
         let alive = way.input.as_ref().filter(|_| local).map_or(&way.tunnel, |input| &input.device);
-        let mut asked = vec![(Part::Alive, ALIVE.to_owned(), vec![device(alive)])];
+        let mut asked = vec![(Part::Alive, ALIVE.to_owned(), vec![Field::device(alive)])];
         match &way.input {
             Some(SegmentEnd { device: name, real }) => {
-                asked.push((Part::Place, "s_segment".to_owned(), vec![device(name)]));
+                asked.push((Part::Place, "s_segment".to_owned(), vec![Field::device(name)]));
                 asked.push((Part::Place, per(Family::of(*real), "m_real"), vec![Field::Address(*real)]));
-                asked.extend(mark.clone().map(|mark| (Part::Place, "s_port".to_owned(), vec![device(name), mark])));
+                asked.extend(mark.map(|mark| (Part::Place, "s_port".to_owned(), vec![Field::device(name), mark])));
             }
             None => asked.push((Part::Place, per(Family::of(source), "s_own"), vec![Field::Address(source)])),
         }
-        asked.extend(way.output.iter().map(|name| (Part::Place, "s_segment".to_owned(), vec![device(name)])));
+        asked.extend(way.output.iter().map(|name| (Part::Place, "s_segment".to_owned(), vec![Field::device(name)])));
         let departments = if local { "m_real" } else { "m_department" };
         asked.push((Part::Department, per(Family::of(source), departments), vec![Field::Address(source)]));
         let family = Family::of(destination);
         for (map, fields) in mark.is_some().then(|| lookups(&way.flow)).into_iter().flatten() {
-            let key = mark.iter().cloned().chain([Field::Address(destination)]).chain(fields).collect();
+            let key = mark.into_iter().chain([Field::Address(destination)]).chain(fields).collect();
             asked.push((Part::Agreement, per(family, map), key));
         }
-        asked.into_iter().filter_map(|(part, set, key)| self.probe(part, set, &key)).collect()
+        asked.into_iter().filter_map(|(part, set, key)| self.probe(part, set, &key.into_iter().collect())).collect()
     }
 
     fn probe(&self, part: Part, name: String, key: &Key) -> Option<Probe> {
         let set = self.table.sets.get(&name)?;
         let text: Vec<String> = key.iter().map(ToString::to_string).collect();
-        Some(Probe { part, octets: octets(set, key), key: text.join(" . "), expected: held(set, key), set: name })
+        Some(Probe {
+            part,
+            octets: octets::lookup(&set.shape, key).to_vec(),
+            key: text.join(" . "),
+            expected: held(set, key),
+            set: name,
+        })
     }
 }
 
@@ -119,7 +124,7 @@ fn lookups(flow: &Flow) -> Vec<(&'static str, Vec<Field>)> {
     let icmp = |of: Protocol| matches!(of, Protocol::ICMP | Protocol::ICMPV6);
     let mut lookups = match flow.aim {
         Aim::Port(port) if flow.protocol.has_ports() => {
-            let key = vec![protocol.clone(), Field::Number(port)];
+            let key = vec![protocol, Field::Number(port)];
             vec![("m_port", key.clone()), ("m_range", key)]
         }
         Aim::Icmp(kind) if icmp(flow.protocol) => vec![("m_icmp", vec![Field::Number(kind.into())])],
@@ -150,40 +155,4 @@ fn covers(held: &Key, key: &Key) -> bool {
         (held, field) => held == field,
     };
     held.len() == key.len() && held.iter().zip(key).all(within)
-}
-
-/// The key as chains look it up: each field of several padded to four octets, a mark turned round where intervals of
-/// several fields are held, so that greater is greater octet by octet.
-fn octets(set: &Set, key: &Key) -> Vec<u8> {
-    let several = key.len() > 1;
-    let mut octets = Vec::new();
-    for (field, kind) in key.iter().zip(&set.shape.key) {
-        octets.extend(field_octets(field, kind, several && set.shape.interval));
-        if several {
-            octets.resize(octets.len().next_multiple_of(4), 0);
-        }
-    }
-    octets
-}
-
-/// IFNAMSIZ of `linux/if.h`.
-const DEVICE_OCTETS: usize = 16;
-
-fn field_octets(field: &Field, kind: &str, turned: bool) -> Vec<u8> {
-    match field {
-        Field::Device(name) => {
-            let mut octets = name.as_bytes().to_vec();
-            octets.resize(DEVICE_OCTETS, 0);
-            octets
-        }
-        Field::Mark(mark) if turned => mark.to_be_bytes().to_vec(),
-        Field::Mark(mark) => mark.to_ne_bytes().to_vec(),
-        Field::Address(IpAddr::V4(address)) => address.octets().to_vec(),
-        Field::Address(IpAddr::V6(address)) => address.octets().to_vec(),
-        Field::Number(number) if kind == "inet_service" => number.to_be_bytes().to_vec(),
-        // Protocols and types of ICMP have one octet.
-        Field::Number(number) => number.to_be_bytes()[1..].to_vec(),
-        // Those are held, and never asked for.
-        Field::Prefix(_) | Field::Range(..) => Vec::new(),
-    }
 }

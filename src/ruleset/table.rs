@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::statement::{self as nft, Expr, Rule};
 use crate::net::{Family, Prefix};
@@ -69,14 +70,14 @@ pub struct Shape {
     pub timeout: bool,
 }
 
-/// A key: its fields in order.
-pub type Key = Vec<Field>;
+/// A key: its fields in order. In place, since there are very many.
+pub type Key = ArrayVec<Field, 4>;
 
 /// One field of a key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// A device's name.
-    Device(String),
+    Device(Device),
     /// A packet or connection mark.
     Mark(u32),
     /// An address.
@@ -89,6 +90,10 @@ pub enum Field {
     Range(u16, u16),
 }
 
+/// A device's name as the kernel holds it: IFNAMSIZ octets (`linux/if.h`), zeros behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Device(pub [u8; 16]);
+
 /// What an element holds beside its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -98,6 +103,22 @@ pub enum Value {
     For(u32),
     /// A mark: an element of a map.
     Mark(u32),
+}
+
+impl Field {
+    /// A device by name, of which no more than 15 octets count.
+    pub fn device(name: &str) -> Self {
+        let mut octets = [0; 16];
+        octets.iter_mut().zip(name.bytes().take(15)).for_each(|(octet, of_name)| *octet = of_name);
+        Self::Device(Device(octets))
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.0.iter().position(|&octet| octet == 0).unwrap_or(self.0.len());
+        String::from_utf8_lossy(&self.0[..length]).fmt(f)
+    }
 }
 
 impl Shape {
@@ -138,8 +159,8 @@ impl Table {
     /// Adds an element to a set that is declared.
     ///
     /// Returns the value that the key had, if it had one.
-    pub fn insert(&mut self, set: &str, key: Key, value: Value) -> Option<Value> {
-        self.sets.get_mut(set).and_then(|set| set.elements.insert(key, value))
+    pub fn insert(&mut self, set: &str, key: impl IntoIterator<Item = Field>, value: Value) -> Option<Value> {
+        self.sets.get_mut(set).and_then(|set| set.elements.insert(key.into_iter().collect(), value))
     }
 
     /// Declares a set.
@@ -175,7 +196,7 @@ impl fmt::Display for Field {
 impl Field {
     fn expression(&self) -> Expr {
         match self {
-            Self::Device(name) => nft::text(name.as_str()),
+            Self::Device(name) => nft::text(name.to_string()),
             Self::Mark(mark) => nft::number(*mark),
             Self::Address(address) => nft::text(address.to_string()),
             Self::Prefix(prefix) => nft::prefix(*prefix),
@@ -186,7 +207,7 @@ impl Field {
 }
 
 /// The key as nftables writes it.
-pub fn key_expression(key: &[Field]) -> Expr {
+fn key_expression(key: &[Field]) -> Expr {
     match key {
         [one] => one.expression(),
         several => nft::concat(several.iter().map(Field::expression)),
@@ -218,24 +239,23 @@ pub fn address_type(family: Family) -> &'static str {
 }
 
 /// The declaration of a set or map, whose form the `nftables` crate knows without `stmt`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Declaration {
     family: String,
     table: String,
     name: String,
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     key: Option<KeyType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     stmt: Vec<BTreeMap<String, ()>>,
 }
 
 /// nft takes a list of one for a concatenation, which its elements then are not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum KeyType {
     One(String),
@@ -265,6 +285,11 @@ impl Declaration {
             flags: flags.iter().filter(|(_, on)| *on).map(|(flag, _)| (*flag).to_owned()).collect(),
             stmt: if shape.counter { vec![BTreeMap::from([("counter".to_owned(), ())])] } else { Vec::new() },
         }
+    }
+
+    /// The table and the set's name.
+    pub fn name(&self) -> (&str, &str) {
+        (&self.table, &self.name)
     }
 
     /// Names a set or map, to flush or delete it.

@@ -128,14 +128,6 @@ fn whoever_loads_removes_the_early_table_first() {
 }
 
 #[test]
-fn a_batch_survives_a_round_trip() {
-    for batch in [compiled(&edge()).load_all(), early_drop(), compiled(&edge()).alive()] {
-        let json = batch.to_json().expect("JSON");
-        assert_eq!(serde_json::from_str::<Batch>(&json).expect("it reads back"), batch);
-    }
-}
-
-#[test]
 fn devices_that_nft_would_read_as_something_else_are_refused() {
     for name in ["", "eth*", "@s_alive", "eth0 ", "e\"th", "..", "a-name-of-16-oct", "}; flush ruleset"] {
         let devices = Devices { tunnel: name.into(), ..devices() };

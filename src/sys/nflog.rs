@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::netfilter::{NLMSG_ERROR, attribute, messages, pieces};
+use super::netfilter::{Header, Messages, NLM_F_ACK, NLM_F_REQUEST, four, messages, pieces, text};
 
 /// What the kernel told of one packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Nflog {
         socket.set_rx_buf_sz(BUFFER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        socket.send(&configuration(group, snap), 0)?;
+        socket.send(configuration(group, snap).octets(), 0)?;
         let mut buffer = Vec::with_capacity(LONGEST);
         socket.recv(&mut buffer, 0)?;
         refusal(&buffer)?;
@@ -153,34 +153,27 @@ impl Nflog {
     }
 }
 
-/// The request that binds the socket to a group: `nlmsghdr`, `nfgenmsg`, attributes.
-fn configuration(group: u16, snap: u16) -> Vec<u8> {
+/// The request that binds the socket to a group.
+fn configuration(group: u16, snap: u16) -> Messages {
     let mut mode = u32::from(snap).to_be_bytes().to_vec();
     mode.extend([NFULNL_COPY_PACKET, 0]);
-    let attributes = [
-        attribute(NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND]),
-        attribute(NFULA_CFG_MODE, &mode),
-        attribute(NFULA_CFG_TIMEOUT, &HUNDREDTHS.to_be_bytes()),
-        attribute(NFULA_CFG_QTHRESH, &GATHERED.to_be_bytes()),
-        attribute(NFULA_CFG_FLAGS, &NFULNL_CFG_F_SEQ.to_be_bytes()),
-    ]
-    .concat();
-    let request_and_acknowledge: u16 = 1 | 4;
-    let length = u32::try_from(20 + attributes.len()).unwrap_or(u32::MAX);
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(NFULNL_MSG_CONFIG.to_ne_bytes());
-    message.extend(request_and_acknowledge.to_ne_bytes());
-    // Sequence, sender, family and version: nobody asks for them.
-    message.extend([0; 10]);
-    message.extend(group.to_be_bytes());
-    message.extend(attributes);
-    message
+    let flags = NLM_F_REQUEST | NLM_F_ACK;
+    let header = Header { kind: NFULNL_MSG_CONFIG, flags, sequence: 0, family: 0, resource: group };
+    let mut messages = Messages::default();
+    messages.push(header, |attributes| {
+        attributes
+            .put(NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND])
+            .put(NFULA_CFG_MODE, &mode)
+            .put(NFULA_CFG_TIMEOUT, &HUNDREDTHS.to_be_bytes())
+            .put(NFULA_CFG_QTHRESH, &GATHERED.to_be_bytes())
+            .put(NFULA_CFG_FLAGS, &NFULNL_CFG_F_SEQ.to_be_bytes());
+    });
+    messages
 }
 
 /// Reads the answer to a request: an error, of which 0 is none.
 fn refusal(answer: &[u8]) -> io::Result<()> {
-    let code = messages(answer).find(|(kind, _)| *kind == NLMSG_ERROR).and_then(|(_, body)| body.first_chunk::<4>());
-    match code.map(|code| i32::from_ne_bytes(*code)) {
+    match messages(answer).find_map(|message| message.code()) {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is no acknowledgement")),
@@ -189,22 +182,21 @@ fn refusal(answer: &[u8]) -> io::Result<()> {
 
 /// The packets told of in a datagram. Whatever is malformed is left out.
 pub fn records(datagram: &[u8]) -> Vec<Record> {
-    let packets = messages(datagram).filter(|(kind, _)| *kind == NFULNL_MSG_PACKET);
-    packets.map(|(_, body)| record(body.get(4..).unwrap_or_default())).collect()
+    let packets = messages(datagram).filter(|message| message.kind == NFULNL_MSG_PACKET);
+    packets.map(|message| record(message.attributes())).collect()
 }
 
 fn record(attributes: &[u8]) -> Record {
     let mut record = Record::default();
     for (kind, value) in pieces(attributes) {
-        let number = || value.first_chunk().map(|octets| u32::from_be_bytes(*octets));
         match kind {
             NFULA_PACKET_HDR => record.hook = value.get(2).copied().unwrap_or(u8::MAX),
-            NFULA_MARK => record.mark = number().unwrap_or(0),
-            NFULA_IFINDEX_INDEV => record.input = number().unwrap_or(0),
-            NFULA_IFINDEX_OUTDEV => record.output = number().unwrap_or(0),
+            NFULA_MARK => record.mark = four(value).unwrap_or(0),
+            NFULA_IFINDEX_INDEV => record.input = four(value).unwrap_or(0),
+            NFULA_IFINDEX_OUTDEV => record.output = four(value).unwrap_or(0),
             NFULA_PAYLOAD => record.octets = value.to_vec(),
-            NFULA_PREFIX => record.prefix = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
-            NFULA_SEQ => record.sequence = number(),
+            NFULA_PREFIX => record.prefix = text(value),
+            NFULA_SEQ => record.sequence = four(value),
             _ => {}
         }
     }
@@ -217,21 +209,18 @@ mod tests {
 
     /// A datagram as the kernel sends it, of attributes in the order in which it writes them.
     fn datagram(sequence: u32, octets: &[u8]) -> Vec<u8> {
-        let body = [
-            vec![2, 0, 0x25, 0x73],
-            attribute(NFULA_PACKET_HDR, &[8, 0, 4, 0]),
-            attribute(NFULA_PREFIX, b"turnpike spoofed\0"),
-            attribute(NFULA_IFINDEX_OUTDEV, &7_u32.to_be_bytes()),
-            attribute(NFULA_MARK, &0x8000_0002_u32.to_be_bytes()),
-            attribute(NFULA_SEQ, &sequence.to_be_bytes()),
-            attribute(NFULA_PAYLOAD, octets),
-        ]
-        .concat();
-        let mut message = u32::try_from(16 + body.len()).expect("a length").to_ne_bytes().to_vec();
-        message.extend(NFULNL_MSG_PACKET.to_ne_bytes());
-        message.extend([0; 10]);
-        message.extend(body);
-        message
+        let header = Header { kind: NFULNL_MSG_PACKET, flags: 0, sequence: 0, family: 2, resource: 9587 };
+        let mut messages = Messages::default();
+        messages.push(header, |attributes| {
+            attributes
+                .put(NFULA_PACKET_HDR, &[8, 0, 4, 0])
+                .text(NFULA_PREFIX, "turnpike spoofed")
+                .put(NFULA_IFINDEX_OUTDEV, &7_u32.to_be_bytes())
+                .put(NFULA_MARK, &0x8000_0002_u32.to_be_bytes())
+                .put(NFULA_SEQ, &sequence.to_be_bytes())
+                .put(NFULA_PAYLOAD, octets);
+        });
+        messages.octets().to_vec()
     }
 
     #[test]

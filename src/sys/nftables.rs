@@ -1,9 +1,11 @@
-//! The one place that runs nft(8), and that listens to the kernel's nftables events.
+//! The one place that runs nft(8), that talks to the kernel's nftables itself, and that listens to its events.
 //!
 //! A [`Batch`] is one transaction: it comes into force as a whole or not at all, also if nft is killed half-way.
 //! All calls block; from async code use a blocking thread.
 
+mod commit;
 mod kernel;
+mod listing;
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,9 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::unistd::gettid;
 
+use super::netfilter::{Message, four, messages, piece, text};
 use super::netns::Handle;
-use crate::ruleset::{self, Batch, FAMILY, Listing, Ruleset, TABLE};
+use crate::ruleset::{self, Batch, Listing, Ruleset, TABLE, Tally};
 
 pub use kernel::{Chain, Element, Kernel};
 
@@ -40,9 +44,9 @@ pub enum NftError {
     /// nft or the kernel refused the transaction.
     #[error("nft refused: {0}")]
     Refused(String),
-    /// Its answer was not what libnftables-json(5) promises.
-    #[error(transparent)]
-    Unreadable(#[from] crate::ruleset::ListingError),
+    /// Our table is not there.
+    #[error("there is no table inet {TABLE}")]
+    NoTable,
     /// The operating system refused something else.
     #[error("{what}: {cause}")]
     System {
@@ -60,7 +64,7 @@ impl NftError {
             Self::Missing => "install it: apt-get install nftables",
             Self::NotPermitted => "run as root, or give the process CAP_NET_ADMIN",
             Self::TimedOut(_) => "the machine is overloaded, or the kernel is busy with another's ruleset",
-            Self::Refused(_) | Self::Unreadable(_) | Self::System { .. } => "",
+            Self::Refused(_) | Self::NoTable | Self::System { .. } => "",
         }
     }
 
@@ -91,8 +95,9 @@ impl Nft {
         Self { timeout, ..self }
     }
 
-    /// Carries out one transaction. An empty one asks nothing of anybody. Returns nft's process id, by which
-    /// [`Change::Generation`] tells our own changes from others'; 0 for an empty one.
+    /// Carries out one transaction: what is about elements alone by netlink, all else by nft. An empty one asks nothing of
+    /// anybody. Returns the id of the process or thread that did it, by which [`Change::Generation`] tells our own changes
+    /// from others'; 0 for an empty one.
     ///
     /// # Errors
     /// [`NftError`].
@@ -100,8 +105,22 @@ impl Nft {
         if batch.is_empty() {
             return Ok(0);
         }
+        if let Some(changes) = batch.changes()
+            && let Ok(thread) = self.commit(&changes)
+        {
+            return Ok(thread);
+        }
+        // nft says what it is that the kernel does not take.
         let json = batch.to_json().map_err(|error| NftError::Refused(error.to_string()))?;
         self.run(&["-j", "-f", "-"], &json).map(|(pid, _)| pid)
+    }
+
+    /// Carries out changes of elements by netlink; all of them, or none. Returns the id of the thread that did it.
+    ///
+    /// # Errors
+    /// [`NftError`].
+    pub fn commit(&self, changes: &[ruleset::Change<'_>]) -> Result<u32, NftError> {
+        self.asking(|kernel| kernel.commit(changes).map(|()| gettid().as_raw().unsigned_abs()))
     }
 
     /// Has the kernel check a transaction and forget it: nothing changes, and nobody hears of it.
@@ -122,48 +141,76 @@ impl Nft {
         }
     }
 
-    /// Loads a ruleset whatever is there: in place if our table has its shape, else in the table's place.
+    /// Loads a ruleset whatever is there: in place if our table has its shape, else in the table's place; where none is, closed
+    /// at first, and then filled. Returns who did it, as [`Nft::apply`] does.
     ///
     /// # Errors
     /// [`NftError`].
-    pub fn load(&self, ruleset: &Ruleset) -> Result<u32, NftError> {
-        if self.chains()?.has_chain(TABLE, ruleset.shape()) {
-            match self.apply(&ruleset.refill()) {
-                Err(NftError::Refused(_)) => {}
-                done => return done,
+    pub fn load(&self, ruleset: &Ruleset) -> Result<Vec<u32>, NftError> {
+        let shape = |kernel: &mut Kernel| Ok((kernel.has_table(TABLE)?, kernel.has_chain(TABLE, ruleset.shape())?));
+        match self.asking(shape)? {
+            (false, _) => self.open(ruleset),
+            (true, false) => Ok(vec![self.apply(&ruleset.load_all())?]),
+            (true, true) => match self.apply(&ruleset.refill()) {
+                Err(NftError::Refused(_)) => Ok(vec![self.apply(&ruleset.load_all())?]),
+                done => Ok(vec![done?]),
+            },
+        }
+    }
+
+    fn open(&self, ruleset: &Ruleset) -> Result<Vec<u32>, NftError> {
+        let [closed, rest] = ruleset.opening();
+        let first = self.apply(&closed)?;
+        match self.apply(&rest) {
+            Ok(second) => Ok(vec![first, second]),
+            Err(error) => {
+                // Nothing passes either way; without it the next load begins anew.
+                self.apply(&ruleset::remove())?;
+                Err(error)
             }
         }
-        self.apply(&ruleset.load_all())
     }
 
     /// Our table as it is: counters and fingerprint.
     ///
     /// # Errors
-    /// [`NftError`]; [`NftError::Refused`] if there is no such table.
+    /// [`NftError`]; [`NftError::NoTable`] if there is none.
     pub fn listing(&self) -> Result<Listing, NftError> {
-        let (_, json) = self.run(&["-j", "list", "table", FAMILY, TABLE], "")?;
-        Ok(Listing::parse(&json)?)
+        self.asking(|kernel| kernel.listing(TABLE))?.ok_or(NftError::NoTable)
     }
 
-    /// The named counters of our table alone, without its elements: quick, however many there are.
+    /// The named counters of our table alone, without its elements.
     ///
     /// # Errors
-    /// [`NftError`]; [`NftError::Refused`] if there is no such table.
-    pub fn named_counters(&self) -> Result<Listing, NftError> {
-        let (_, json) = self.run(&["-j", "list", "counters", "table", FAMILY, TABLE], "")?;
-        Ok(Listing::parse(&json)?)
+    /// As [`Nft::listing`].
+    pub fn named_counters(&self) -> Result<Vec<Tally>, NftError> {
+        self.asking(|kernel| kernel.counters(TABLE))?.ok_or(NftError::NoTable)
     }
 
-    /// Whether a table of this name and our family is there, with a chain in it; not, if nft cannot say.
+    /// What the elements counted that a transaction would delete one by one.
+    ///
+    /// # Errors
+    /// [`NftError`].
+    pub fn last_counts(&self, batch: &Batch) -> Result<Vec<Tally>, NftError> {
+        self.asking(|kernel| {
+            let deleted = batch.deleted().filter(|elements| elements.counts());
+            deleted
+                .map(|elements| kernel.tallies(elements))
+                .collect::<Result<Vec<_>, _>>()
+                .map(|tallies| tallies.concat())
+        })
+    }
+
+    /// Whether a table of this name and our family is there; not, if the kernel cannot say.
     pub fn has_table(&self, name: &str) -> bool {
-        self.chains().is_ok_and(|listing| listing.has_table(name))
+        self.asking(|kernel| kernel.has_table(name)).unwrap_or(false)
     }
 
-    /// All chains of our family without what is in them. nft 1.0.6 reads every element for a list of tables, and for one table
-    /// as well, `-t` or not: seconds, where there are very many.
-    fn chains(&self) -> Result<Listing, NftError> {
-        let (_, json) = self.run(&["-j", "list", "chains", FAMILY], "")?;
-        Ok(Listing::parse(&json)?)
+    fn asking<T: Send>(&self, ask: impl FnOnce(&mut Kernel) -> io::Result<T> + Send) -> Result<T, NftError> {
+        ask(&mut self.kernel()?).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => NftError::NotPermitted,
+            _ => NftError::system("asking the kernel about nftables")(error),
+        })
     }
 
     /// A socket that asks the kernel itself about this namespace's tables.
@@ -363,42 +410,25 @@ fn poll(socket: &Socket, timeout: Duration) -> io::Result<()> {
     }
 }
 
-/// The generations told of in a datagram: `nlmsghdr` (netlink(7)), `nfgenmsg`, attributes.
-fn generations(mut datagram: &[u8]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    while let Some((header, _)) = datagram.split_first_chunk::<16>() {
-        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(message) = datagram.get(16..length) else { break };
-        let kind = u16::from_ne_bytes([header[4], header[5]]).to_be_bytes();
-        if kind == [NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN] {
-            changes.push(generation(message.get(4..).unwrap_or_default()));
-        }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    changes
+/// The generations told of in a datagram.
+fn generations(datagram: &[u8]) -> impl Iterator<Item = Change> {
+    let kind = u16::from_be_bytes([NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN]);
+    messages(datagram).filter(move |message| message.kind == kind).map(|message| generation(&message))
 }
 
-fn generation(mut attributes: &[u8]) -> Change {
-    let (mut number, mut by, mut name) = (0, 0, String::new());
-    while let Some((header, _)) = attributes.split_first_chunk::<4>() {
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let Some(value) = attributes.get(4..length) else { break };
-        let integer = || value.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-        match u16::from_ne_bytes([header[2], header[3]]) {
-            NFTA_GEN_ID => number = integer(),
-            NFTA_GEN_PROC_PID => by = integer(),
-            NFTA_GEN_PROC_NAME => name = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
-            _ => {}
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Change::Generation { number, by, name }
+fn generation(message: &Message<'_>) -> Change {
+    let number = |kind| piece(message.attributes(), kind).and_then(four).unwrap_or_default();
+    let name = piece(message.attributes(), NFTA_GEN_PROC_NAME).map(text).unwrap_or_default();
+    Change::Generation { number: number(NFTA_GEN_ID), by: number(NFTA_GEN_PROC_PID), name }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn told(datagram: &[u8]) -> Vec<Change> {
+        generations(datagram).collect()
+    }
 
     #[test]
     fn a_generation_is_read_with_who_made_it() {
@@ -407,17 +437,17 @@ mod tests {
         message.extend([16, 0, 3, 0]);
         message.extend(b"nft\0\0\0\0\0\0\0\0\0");
         let change = Change::Generation { number: 7, by: 258, name: "nft".to_owned() };
-        assert_eq!(generations(&message), std::slice::from_ref(&change));
+        assert_eq!(told(&message), std::slice::from_ref(&change));
         let twice = [message.clone(), message.clone()].concat();
-        assert_eq!(generations(&twice), [change.clone(), change]);
+        assert_eq!(told(&twice), [change.clone(), change]);
     }
 
     #[test]
     fn no_datagram_however_short_or_wrong_is_more_than_ignored() {
         let message: Vec<u8> = (0..=255).collect();
         for length in 0..message.len() {
-            assert!(generations(&message[..length]).is_empty());
+            assert!(told(&message[..length]).is_empty());
         }
-        assert!(generations(&[0; 64]).is_empty());
+        assert!(told(&[0; 64]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! An edge: Leeds, with a mapped department at eth1 and one whose overlay is its real prefix at eth2.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use turnpike::bundle::{Destination, Guardrail, Match, Policy, Rule};
 use turnpike::lab::guard::{skip, wait_until};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use turnpike::bundle::{Destination, Guardrail, Match};
+use turnpike::bundle::{Destination, Guardrail, Match, Rule};
 use turnpike::lab::guard::{Namespace, skip};
-use turnpike::ruleset::{self, Listing, Remarks, Ruleset};
+use turnpike::ruleset::{self, Instrument, Listing, Remarks, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::{Change, Nft, NftError};
 
@@ -53,7 +53,9 @@ fn every_kind_of_rule_is_taken_at_edge_and_hub_and_again_in_place() {
             Ruleset::compile(&policy(gateway, &one_of_each(), &guardrails()), &devices()).expect("it compiles");
         nft(&space).load(&compiled).expect("the first load");
         let first = nft(&space).listing().expect("a listing");
-        assert!(first.has_chain(ruleset::TABLE, compiled.shape()));
+        let mut kernel = nft(&space).kernel().expect("a socket");
+        assert!(kernel.has_chain(ruleset::TABLE, compiled.shape()).expect("an answer"));
+        assert!(!kernel.has_chain(ruleset::TABLE, "c_other").expect("an answer"));
         nft(&space).load(&compiled).expect("a load in place");
         let second = nft(&space).listing().expect("a listing");
         assert_eq!(first.fingerprint(), second.fingerprint(), "{}", gateway.name());
@@ -88,6 +90,56 @@ fn an_element_diff_leads_to_the_same_table_as_a_load() {
             at = next;
         }
     }
+}
+
+/// nft is given no time in which to do anything.
+#[test]
+fn what_is_about_elements_alone_needs_no_nft_and_is_refused_as_a_whole() {
+    if skip("what_is_about_elements_alone_needs_no_nft_and_is_refused_as_a_whole") {
+        return;
+    }
+    for gateway in [Gateway::Leeds, Gateway::Hub] {
+        let mut changed = one_of_each();
+        changed.retain(|rule| rule.matching != tcp(443));
+        changed[0].agreement = 9;
+        let (all, fewer) = (ruleset(gateway, &one_of_each()), ruleset(gateway, &changed));
+        let space = Namespace::new("commit").expect("a namespace");
+        let (nft, hurried) = (nft(&space), nft(&space).timeout(Duration::ZERO));
+        nft.load(&all).expect("a load");
+        let before = nft.listing().expect("a listing").fingerprint();
+        let batch = ruleset::diff(&all, &fewer).then(fewer.alive());
+        assert!(hurried.apply(&batch).expect("without nft") != 0);
+        let after = nft.listing().expect("a listing").fingerprint();
+        nft.apply(&fewer.refill()).expect("a refill");
+        assert_eq!(nft.listing().expect("a listing").fingerprint(), after, "as nft does it");
+        // The elements are gone: the kernel takes nothing of it, not even what it could.
+        let changes = batch.changes().expect("elements alone");
+        assert!(matches!(nft.commit(&changes), Err(NftError::System { .. })));
+        assert!(matches!(hurried.apply(&batch), Err(NftError::TimedOut(_) | NftError::Refused(_))), "nft is asked why");
+        assert_eq!(nft.listing().expect("a listing").fingerprint(), after);
+        hurried.apply(&ruleset::diff(&fewer, &all)).expect("back");
+        assert_eq!(nft.listing().expect("a listing").fingerprint(), before);
+    }
+}
+
+#[test]
+fn what_deleted_elements_counted_is_read_before_they_go() {
+    if skip("what_deleted_elements_counted_is_read_before_they_go") {
+        return;
+    }
+    let (all, none) = (ruleset(Gateway::Hub, &one_of_each()), ruleset(Gateway::Hub, &[]));
+    let space = Namespace::new("counts").expect("a namespace");
+    let nft = nft(&space);
+    nft.load(&all).expect("a load");
+    let batch = ruleset::diff(&all, &none);
+    let listed = nft.listing().expect("a listing").counters();
+    let agreement = |instrument: &Instrument| matches!(instrument, Instrument::Agreement { .. });
+    let listed: Vec<_> = listed.into_iter().filter(|(instrument, _)| agreement(instrument)).collect();
+    let last = ruleset::sum(&nft.last_counts(&batch).expect("an answer"));
+    assert!(listed.len() > 2, "canary: {listed:?}");
+    assert_eq!(last.into_iter().collect::<Vec<_>>(), listed);
+    nft.apply(&batch).expect("a diff");
+    assert_eq!(nft.last_counts(&batch).expect("an answer"), []);
 }
 
 #[test]
@@ -133,10 +185,14 @@ fn changes_are_heard_of_with_who_made_them_and_a_foreign_one_changes_the_fingerp
     let nft = nft(&space);
     let mut watch = nft.watch().expect("a watch");
     let loaded = ruleset(Gateway::Leeds, &one_of_each());
-    nft.load(&loaded).expect("a load");
+    assert_eq!(nft.load(&loaded).expect("a load").len(), 2);
     let changes = watch.wait(Duration::from_secs(5)).expect("changes");
-    let Some(Change::Generation { name, by, .. }) = changes.last() else { panic!("{changes:?}") };
+    let [Change::Generation { name, by, .. }, Change::Generation { name: other, by: another, .. }] = changes.as_slice()
+    else {
+        panic!("{changes:?}")
+    };
     assert_eq!((name.as_str(), *by != 0), ("nft", true));
+    assert!(other != "nft" && *another != 0 && another != by, "the elements need no nft: {changes:?}");
     let ours = nft.listing().expect("a listing").fingerprint();
     nft.apply(&loaded.alive()).expect("alive");
     assert_eq!(watch.wait(Duration::from_secs(5)).expect("changes").len(), 1);
@@ -148,7 +204,7 @@ fn changes_are_heard_of_with_who_made_them_and_a_foreign_one_changes_the_fingerp
     nft.load(&loaded).expect("a repair in place");
     assert_eq!(nft.listing().expect("a listing").fingerprint(), ours);
     space.run("nft", ["flush", "ruleset"]).expect("a flush");
-    assert!(matches!(nft.listing(), Err(NftError::Refused(_))));
+    assert!(matches!(nft.listing(), Err(NftError::NoTable)));
     nft.load(&loaded).expect("a repair");
     assert_eq!(nft.listing().expect("a listing").fingerprint(), ours);
 }
@@ -191,6 +247,13 @@ fn the_script_for_people_leads_to_the_same_table_as_a_load() {
     }
 }
 
+/// So many hosts with 200 ports each, by an agreement each.
+fn many(hosts: u16) -> Vec<Rule> {
+    let ports =
+        |host: u16| (1..=200).map(move |port| rule(1, &format!("100.64.3.{host}"), tcp(port), u32::from(host) + 1));
+    (0..hosts).flat_map(ports).collect()
+}
+
 #[test]
 fn without_permission_or_time_the_error_says_so() {
     if skip("without_permission_or_time_the_error_says_so") {
@@ -198,7 +261,9 @@ fn without_permission_or_time_the_error_says_so() {
     }
     let space = Namespace::new("time").expect("a namespace");
     let hurried = nft(&space).timeout(Duration::ZERO);
-    assert_eq!(hurried.apply(&ruleset::early_drop()), Err(NftError::TimedOut(Duration::ZERO)));
+    // So much that nft cannot have read it by then.
+    let large = ruleset(Gateway::Hub, &many(50)).refill();
+    assert_eq!(hurried.apply(&large), Err(NftError::TimedOut(Duration::ZERO)));
 }
 
 #[test]
@@ -208,12 +273,7 @@ fn fifty_thousand_rules_load_and_change_within_seconds() {
     }
     let space = Namespace::new("scale").expect("a namespace");
     let nft = nft(&space);
-    let mut rules = Vec::new();
-    for host in 0..250_u16 {
-        for port in 1..=200 {
-            rules.push(rule(1, &format!("100.64.3.{host}"), tcp(port), u32::from(host) + 1));
-        }
-    }
+    let rules = many(250);
     let (first, second) = (ruleset(Gateway::Hub, &rules), ruleset(Gateway::Hub, &rules[1..]));
     let timed = |what: &str, work: &dyn Fn()| {
         let started = Instant::now();

@@ -178,8 +178,8 @@ impl<'a> Listener<'a> {
 }
 
 fn untold(nft: &Nft) -> Option<BTreeMap<Cause, Count>> {
-    let listing = nft.named_counters().ok()?;
-    let untold = listing.counters().into_iter().filter_map(|(instrument, count)| match instrument {
+    let counters = ruleset::sum(&nft.named_counters().ok()?);
+    let untold = counters.into_iter().filter_map(|(instrument, count)| match instrument {
         Instrument::Untold(cause) => Some((cause, count)),
         Instrument::Agreement { .. }
         | Instrument::Denied(_)
