@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
@@ -256,11 +255,6 @@ impl Verifier {
     pub(super) fn octets(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
-
-    /// Never of small order.
-    pub(super) fn point(&self) -> EdwardsPoint {
-        self.0.to_edwards()
-    }
 }
 
 impl FromStr for Verifier {
@@ -295,10 +289,8 @@ impl SignatureBytes {
         Self(octets)
     }
 
-    /// R and S of RFC 8032, section 5.1.6.
-    pub(super) fn halves(&self) -> (&[u8; 32], &[u8; 32]) {
-        let (halves, _) = self.0.as_chunks();
-        (&halves[0], &halves[1])
+    pub(super) fn octets(&self) -> &[u8; 64] {
+        &self.0
     }
 }
 
