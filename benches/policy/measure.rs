@@ -68,8 +68,9 @@ impl Measure {
 pub struct Record(Vec<(Measure, Vec<f64>)>);
 
 impl Record {
-    /// Adds a run.
+    /// Adds a run, and says so at once: whoever ends a long measurement early keeps what it found.
     pub fn add(&mut self, measure: Measure, value: f64) {
+        eprintln!("  {}: {} {}", measure.name.trim_start(), short(value), measure.unit);
         match self.0.iter_mut().find(|(known, _)| known.name == measure.name) {
             Some((_, runs)) => runs.push(value),
             None => self.0.push((measure, vec![value])),

@@ -13,10 +13,10 @@ use crate::measure::{Goal, Measure, Record};
 use crate::statistics::number;
 
 const ELEMENTS: Measure = Measure::aside("elements on the hub", "1");
-const LOAD: Measure = Measure::new("first load on a hub: compile and nft", "s", Goal::Median(2.5));
+const LOAD: Measure = Measure::new("first load on a hub: compile and load", "s", Goal::Median(2.5));
 const COMPILE: Measure = Measure::aside("  of it: compiling the hub's ruleset", "s");
-const REVOKED: Measure = Measure::new("one agreement revoked: difference and nft", "ms", Goal::Median(50.0));
-const ADDED: Measure = Measure::new("one agreement added: difference and nft", "ms", Goal::Median(50.0));
+const REVOKED: Measure = Measure::new("one agreement revoked: difference, counts, commit", "ms", Goal::Median(50.0));
+const ADDED: Measure = Measure::new("one agreement added: difference, counts, commit", "ms", Goal::Median(50.0));
 const DIFFERENCE: Measure = Measure::aside("  of it: finding the difference", "ms");
 const APPLIES: Measure = Measure::aside("applies under traffic", "1");
 const ALLOWED: Measure = Measure::aside("  allowed packets meanwhile", "1");
@@ -90,6 +90,7 @@ impl<'a> Loaded<'a> {
                 let begun = Instant::now();
                 let batch = ruleset::diff(from, to);
                 record.add(DIFFERENCE, milliseconds(begun.elapsed()));
+                self.hub.nft.last_counts(&batch).map_err(said)?;
                 self.hub.nft.apply(&batch).map_err(said)?;
                 record.add(measure, milliseconds(begun.elapsed()));
             }

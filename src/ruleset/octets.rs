@@ -90,3 +90,59 @@ fn put(octets: &mut Octets, field: Field, kind: &str, turned: bool) {
         Field::Prefix(prefix) => put(octets, Field::Address(prefix.address()), kind, turned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Prefix;
+
+    fn ip(text: &str) -> Field {
+        Field::Address(text.parse().expect("an address"))
+    }
+
+    fn shape() -> Shape {
+        Shape::map(&["mark", "ipv4_addr", "inet_proto", "inet_service"])
+    }
+
+    const MARK: u32 = 0x8000_0102;
+
+    #[test]
+    fn an_exact_key_has_each_field_padded_and_its_mark_as_the_machine_has_it() {
+        let key = [Field::Mark(MARK), ip("100.64.3.20"), Field::Number(6), Field::Number(443)];
+        let element = element(&shape(), &key, Value::Mark(142));
+        let octets = [&MARK.to_ne_bytes()[..], &[100, 64, 3, 20, 6, 0, 0, 0, 1, 187, 0, 0]].concat();
+        assert_eq!((element.key.as_slice(), element.last), (octets.as_slice(), None));
+        assert_eq!((element.mark, element.seconds), (Some(142), None));
+        assert_eq!(leading_mark(&octets, false), Some(MARK));
+        assert!(is_plain(&shape()));
+    }
+
+    #[test]
+    fn a_range_has_both_ends_and_its_mark_so_that_greater_is_greater() {
+        let key = [Field::Mark(MARK), ip("100.64.3.20"), Field::Number(17), Field::Range(5000, 5999)];
+        let ranges = shape().of_intervals();
+        let element = element(&ranges, &key, Value::Mark(7));
+        let octets = |port: [u8; 2]| [&[0x80, 0, 1, 2, 100, 64, 3, 20, 17, 0, 0, 0], &port[..], &[0, 0]].concat();
+        assert_eq!(element.key.as_slice(), octets([0x13, 0x88]));
+        assert_eq!(element.last.expect("a last").as_slice(), octets([0x17, 0x6f]));
+        assert_eq!(leading_mark(&octets([0, 0]), true), Some(MARK));
+        assert_eq!(leading_mark(&[1, 2, 3], true), None);
+        assert!(is_plain(&ranges));
+    }
+
+    #[test]
+    fn one_field_alone_is_not_padded_and_intervals_of_one_are_left_to_nft() {
+        let device = element(&Shape::set(&["ifname"]).expiring(), &[Field::device("tp0")], Value::For(30));
+        assert_eq!(device.key.as_slice(), b"tp0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!((device.mark, device.seconds), (None, Some(30)));
+        let longest = lookup(&Shape::set(&["ifname"]), &[Field::device("a-name-longer-than-15")]);
+        assert_eq!(longest.as_slice(), b"a-name-longer-t\0");
+        let kind = lookup(&Shape::set(&["icmp_type"]), &[Field::Number(8)]);
+        assert_eq!(kind.as_slice(), [8]);
+        let prefix: Prefix = "10.1.0.0/16".parse().expect("a prefix");
+        let prefixes = Shape::set(&["ipv4_addr"]).of_intervals();
+        assert!(!is_plain(&prefixes));
+        assert_eq!(lookup(&prefixes, &[Field::Prefix(prefix)]).as_slice(), [10, 1, 0, 0]);
+        assert_eq!(element(&Shape::set(&["mark"]), &[Field::Mark(9)], Value::Member).mark, None);
+    }
+}

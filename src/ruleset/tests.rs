@@ -128,6 +128,48 @@ fn whoever_loads_removes_the_early_table_first() {
 }
 
 #[test]
+fn a_change_of_elements_needs_no_nft_and_a_change_of_prefixes_or_chains_does() {
+    let old = compiled(&edge());
+    let mut fewer = edge();
+    let gone = fewer.rules.remove(0);
+    let batch = diff(&old, &compiled(&fewer)).then(old.alive());
+    let (map, _) = elements::element(&gone).expect("an element");
+    let changes = batch.changes().expect("elements alone");
+    let deleted: Vec<_> = batch.deleted().map(|elements| (elements.set().to_owned(), elements.len())).collect();
+    assert_eq!(deleted, [(map, 1)]);
+    assert_eq!(changes[changes.len() - 2], Change::Flush { table: TABLE, set: "s_alive" });
+    assert!(matches!(changes.last(), Some(Change::Add(elements)) if elements.set() == "s_alive" && !elements.counts()));
+    let mut guarded = edge();
+    let to = Destination { prefixes: Vec::new(), ports: vec![Match::Protocol { protocol: 47 }] };
+    guarded.guardrails.push(Guardrail { id: parse("G-1"), from: Vec::new(), to });
+    assert_eq!(diff(&old, &compiled(&guarded)).changes(), None, "chains");
+    let mut narrower = edge();
+    narrower.allotted.truncate(1);
+    assert_eq!(diff(&old, &compiled(&narrower)).changes(), None, "prefixes");
+    assert_eq!(Batch::default().changes(), Some(Vec::new()));
+}
+
+#[test]
+fn an_opening_lets_nothing_pass_before_its_second_half() {
+    let whole = compiled(&edge());
+    let [closed, rest] = whole.opening();
+    let adds = |batch: &Batch| -> Vec<String> {
+        let names = commands(batch);
+        let names =
+            names.iter().filter_map(|command| command.pointer("/add/element/name")?.as_str().map(str::to_owned));
+        names.collect()
+    };
+    let (first, second) = (adds(&closed), adds(&rest));
+    assert!(!first.contains(&"s_alive".to_owned()) && second.contains(&"s_alive".to_owned()));
+    assert!(first.iter().all(|name| !second.contains(name)), "none twice");
+    let filled = whole.table.sets.iter().filter(|(_, set)| !set.elements.is_empty());
+    let all: std::collections::BTreeSet<String> = filled.map(|(name, _)| name.clone()).collect();
+    assert_eq!(first.into_iter().chain(second).collect::<std::collections::BTreeSet<_>>(), all);
+    let changes = rest.changes().expect("no nft");
+    assert_eq!(changes[..2], [Change::AddTable(EARLY_TABLE), Change::DeleteTable(EARLY_TABLE)]);
+}
+
+#[test]
 fn devices_that_nft_would_read_as_something_else_are_refused() {
     for name in ["", "eth*", "@s_alive", "eth0 ", "e\"th", "..", "a-name-of-16-oct", "}; flush ruleset"] {
         let devices = Devices { tunnel: name.into(), ..devices() };
