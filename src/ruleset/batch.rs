@@ -9,7 +9,6 @@
 //! again, except [`replace`]: chains and sets are changed in place, so that no packet meets a table half filled.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
 use serde::{Serialize, Serializer};
@@ -186,8 +185,7 @@ impl Batch {
     }
 
     fn add_elements(&mut self, table: &Table, name: &str, set: &Set) {
-        let elements = set.elements.iter().map(|(key, value)| (key.clone(), *value)).collect();
-        self.elements(Command::Add, table.name, name, set, elements);
+        self.elements(Command::Add, table.name, name, set, set.elements.clone());
     }
 
     fn elements(
@@ -312,7 +310,7 @@ pub(super) fn diff(old: &Table, new: &Table) -> Batch {
         batch.commands.push(Command::Flush(chain_object(new.name, name, None)));
     }
     for (name, set) in &new.sets {
-        diff_set(&mut batch, new, name, old.sets.get(name).map(|set| &set.elements), set);
+        diff_set(&mut batch, new, name, old.sets.get(name).map(|set| set.elements.as_slice()), set);
     }
     for (name, chain) in new.chains.iter().filter(|(name, chain)| changed(name, chain)) {
         batch.add_rules(new.name, name, &chain.rules);
@@ -345,9 +343,8 @@ fn delete_old(batch: &mut Batch, old: &Table, new: &Table) {
     }
 }
 
-fn diff_set(batch: &mut Batch, table: &Table, name: &str, old: Option<&BTreeMap<Key, Value>>, new: &Set) {
-    let nothing = BTreeMap::new();
-    let old = old.unwrap_or(&nothing);
+fn diff_set(batch: &mut Batch, table: &Table, name: &str, old: Option<&[(Key, Value)]>, new: &Set) {
+    let old = old.unwrap_or_default();
     if new.shape.timeout && !old.is_empty() {
         return;
     }
@@ -366,21 +363,23 @@ type Pairs = Vec<(Key, Value)>;
 
 /// The keys to delete and the elements to add, found in one walk through both. A value cannot be changed, only deleted
 /// and added: "File exists" otherwise.
-fn changes(old: &BTreeMap<Key, Value>, new: &BTreeMap<Key, Value>) -> (Pairs, Pairs) {
+fn changes(mut old: &[(Key, Value)], mut new: &[(Key, Value)]) -> (Pairs, Pairs) {
     let (mut gone, mut come) = (Vec::new(), Vec::new());
-    let (mut was, mut is) = (old.iter().peekable(), new.iter().peekable());
     loop {
-        let order = match (was.peek(), is.peek()) {
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        // Nearly all are the same.
+        let same = old.iter().zip(new).take_while(|(was, is)| was == is).count();
+        (old, new) = (&old[same..], &new[same..]);
+        let order = match (old.first(), new.first()) {
+            (Some((was, _)), Some((is, _))) => was.cmp(is),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return (gone, come),
         };
-        let before = if order == Ordering::Greater { None } else { was.next() };
-        let after = if order == Ordering::Less { None } else { is.next() };
-        if before != after {
-            gone.extend(before.map(|(key, _)| (key.clone(), Value::Member)));
-            come.extend(after.map(|(key, value)| (key.clone(), *value)));
+        if order != Ordering::Greater {
+            gone.extend(old.split_off_first().map(|(key, _)| (key.clone(), Value::Member)));
+        }
+        if order != Ordering::Less {
+            come.extend(new.split_off_first().cloned());
         }
     }
 }

@@ -20,11 +20,10 @@
 //!  s_denied, s_guarded   department                        with a counter each
 //! ```
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::local::Local;
-use super::table::{Field, Key, Shape, Table, Value, address_type};
+use super::table::{Field, Key, Shape, Table, Twice, Value, address_type, text};
 use super::{ALIVE_SECONDS, CompileError, Devices, RANGE_LIMIT, marks, segment_device};
 use crate::bundle::{Agreement, Department, Match, Policy, Role, Rule, Segment};
 use crate::net::{Family, Prefix, Protocol};
@@ -44,9 +43,9 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
     declare(table, policy.role);
     table.insert(ALIVE, [Field::device(&devices.tunnel)], Value::For(ALIVE_SECONDS));
     add_address(table, policy.address);
-    add_prefix(table, "s_own", Prefix::host(policy.address), Value::Member)?;
+    add_prefix(table, "s_own", Prefix::host(policy.address), Value::Member);
     for &prefix in &policy.allotted {
-        add_prefix(table, "s_allotted", prefix, Value::Member)?;
+        add_prefix(table, "s_allotted", prefix, Value::Member);
     }
     for department in &policy.departments {
         add_department(table, department)?;
@@ -65,6 +64,8 @@ pub(super) fn fill(table: &mut Table, policy: &Policy, devices: &Devices, local:
             table.insert(&per(Family::of(rule.destination), "s_peer"), key, Value::Member);
         }
     }
+    table.sort().map_err(|Twice { set, key }| CompileError::Twice { set, key: text(&key) })?;
+    check_prefixes(table)?;
     FAMILIES.iter().try_for_each(|&family| check_ranges(table, family))
 }
 
@@ -122,26 +123,8 @@ fn add_address(table: &mut Table, address: IpAddr) {
     table.insert(&per(Family::of(address), "s_address"), [Field::Address(address)], Value::Member);
 }
 
-fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) -> Result<(), CompileError> {
-    let name = per(prefix.family(), set);
-    if let Some(other) = overlapping(table, &name, prefix) {
-        return Err(CompileError::Overlap { set: name, one: other, other: prefix });
-    }
-    table.insert(&name, [Field::Prefix(prefix)], value);
-    Ok(())
-}
-
-/// A prefix of the set that overlaps: the last one not after it, or the first one after it. Enough, since those
-/// that are there do not overlap each other and a prefix sorts after whatever covers it.
-fn overlapping(table: &Table, set: &str, prefix: Prefix) -> Option<Prefix> {
-    let elements = &table.sets.get(set)?.elements;
-    let key = Key::from_iter([Field::Prefix(prefix)]);
-    let before = elements.range(..=key.clone()).next_back();
-    let after = elements.range(key..).next();
-    before.into_iter().chain(after).find_map(|(key, _)| match key.as_slice() {
-        [Field::Prefix(other)] if other.overlaps(prefix) => Some(*other),
-        _ => None,
-    })
+fn add_prefix(table: &mut Table, set: &str, prefix: Prefix, value: Value) {
+    table.insert(&per(prefix.family(), set), [Field::Prefix(prefix)], value);
 }
 
 fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError> {
@@ -150,11 +133,11 @@ fn add_department(table: &mut Table, of: &Department) -> Result<(), CompileError
         table.insert(set, [Field::Mark(mark)], Value::Member);
     }
     for &prefix in &of.overlay {
-        add_prefix(table, "m_department", prefix, Value::Mark(mark))?;
+        add_prefix(table, "m_department", prefix, Value::Mark(mark));
     }
     let Some(segment) = &of.segment else { return Ok(()) };
     for &prefix in &of.overlay {
-        add_prefix(table, "s_own", prefix, Value::Member)?;
+        add_prefix(table, "s_own", prefix, Value::Member);
     }
     add_segment(table, mark, segment)
 }
@@ -171,7 +154,7 @@ fn add_segment(table: &mut Table, mark: u32, segment: &Segment) -> Result<(), Co
         if mapping.real.family() != mapping.overlay.family() || mapping.real.length() != mapping.overlay.length() {
             return Err(CompileError::UnequalMapping(*mapping));
         }
-        add_prefix(table, "m_real", mapping.real, Value::Mark(mark))?;
+        add_prefix(table, "m_real", mapping.real, Value::Mark(mark));
     }
     Ok(())
 }
@@ -187,10 +170,8 @@ fn add_rule(table: &mut Table, rule: &Rule) -> Result<(), CompileError> {
         echo.push(Field::Number(answer.into()));
         table.insert(&per(family, "m_echo"), echo, Value::Mark(rule.agreement));
     }
-    match table.insert(&map, key, Value::Mark(rule.agreement)) {
-        None => Ok(()),
-        Some(_) => Err(nonsense(rule, "a second rule for the same")),
-    }
+    table.insert(&map, key, Value::Mark(rule.agreement));
+    Ok(())
 }
 
 fn nonsense(rule: &Rule, why: &'static str) -> CompileError {
@@ -239,16 +220,33 @@ pub(super) fn answer(family: Family, query: u8) -> Option<u8> {
     }
 }
 
+/// Refuses prefixes that the kernel would refuse because they overlap. Neighbours tell, since a prefix sorts after whatever
+/// covers it.
+fn check_prefixes(table: &Table) -> Result<(), CompileError> {
+    for (name, set) in &table.sets {
+        for [(one, _), (other, _)] in set.elements.array_windows() {
+            if let ([Field::Prefix(one), ..], [Field::Prefix(other), ..]) = (one.as_slice(), other.as_slice())
+                && one.overlaps(*other)
+            {
+                return Err(CompileError::Overlap { set: name.clone(), one: *one, other: *other });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses more ranges than the kernel survives, and ranges that the kernel would refuse because they overlap.
 fn check_ranges(table: &Table, family: Family) -> Result<(), CompileError> {
     let Some(set) = table.sets.get(&per(family, "m_range")) else { return Ok(()) };
     if set.elements.len() > RANGE_LIMIT {
         return Err(CompileError::TooManyRanges { count: set.elements.len() });
     }
-    let mut ends: BTreeMap<&[Field], u16> = BTreeMap::new();
-    for key in set.elements.keys() {
-        let Some((Field::Range(first, last), rest)) = key.split_last() else { continue };
-        if ends.insert(rest, *last).is_some_and(|before| *first <= before) {
+    for [(one, _), (other, _)] in set.elements.array_windows() {
+        if let (Some((Field::Range(_, end), before)), Some((Field::Range(first, last), rest))) =
+            (one.split_last(), other.split_last())
+            && before == rest
+            && first <= end
+        {
             return Err(CompileError::OverlappingRanges { first: *first, last: *last });
         }
     }

@@ -148,7 +148,15 @@ pub enum CompileError {
         /// The other.
         other: Prefix,
     },
-    /// A rule that no packet could meet, or that contradicts another.
+    /// Two agreements for the same packets, or another key with two values.
+    #[error("{key} has two values in {set}")]
+    Twice {
+        /// The set.
+        set: String,
+        /// The key, as nft writes it.
+        key: String,
+    },
+    /// A rule that no packet could meet.
     #[error("rule of department {} to {}: {why}", .rule.department, .rule.destination)]
     Rule {
         /// The rule.
@@ -296,7 +304,7 @@ impl Ruleset {
         let mut table = Table { name: TABLE, ..Table::default() };
         if let Some(set) = self.table.sets.get(elements::ALIVE) {
             table.declare(elements::ALIVE, set.shape.clone());
-            for device in set.elements.keys() {
+            for (device, _) in &set.elements {
                 table.insert(elements::ALIVE, device.iter().copied(), table::Value::For(seconds));
             }
         }
@@ -361,8 +369,7 @@ pub fn early_drop() -> Batch {
 /// rules whose both ends stand at the gateway, the destination is to be the real one.
 pub fn element(rule: &Rule) -> Option<(String, String)> {
     let (map, key) = elements::element(rule).ok()?;
-    let fields: Vec<String> = key.iter().map(ToString::to_string).collect();
-    Some((map, fields.join(" . ")))
+    Some((map, table::text(&key)))
 }
 
 /// The device by which a segment is reached: with a VLAN, `DEVICE.VLAN`.

@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 
 use super::elements::{ALIVE, per};
-use super::table::{Field, Key, Set, Value};
+use super::table::{Field, Key, Set, Value, text};
 use super::{Ruleset, marks, octets};
 use crate::net::{Aim, Family, Flow, Protocol};
 
@@ -107,11 +107,10 @@ impl Ruleset {
 
     fn probe(&self, part: Part, name: String, key: &Key) -> Option<Probe> {
         let set = self.table.sets.get(&name)?;
-        let text: Vec<String> = key.iter().map(ToString::to_string).collect();
         Some(Probe {
             part,
             octets: octets::lookup(&set.shape, key).to_vec(),
-            key: text.join(" . "),
+            key: text(key),
             expected: held(set, key),
             set: name,
         })
@@ -137,14 +136,14 @@ fn lookups(flow: &Flow) -> Vec<(&'static str, Vec<Field>)> {
 /// What a set holds for the key of one packet.
 fn held(set: &Set, key: &Key) -> Held {
     let found = if set.shape.interval {
-        set.elements.iter().find(|(held, _)| covers(held, key)).map(|(_, value)| value)
+        set.elements.iter().find(|(held, _)| covers(held, key)).map(|(_, value)| *value)
     } else {
-        set.elements.get(key)
+        set.get(key)
     };
     match found {
         None => Held::Nothing,
         Some(Value::Member | Value::For(_)) => Held::Member,
-        Some(Value::Mark(mark)) => Held::Mark(*mark),
+        Some(Value::Mark(mark)) => Held::Mark(mark),
     }
 }
 

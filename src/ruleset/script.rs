@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::statement::Rule;
-use super::table::{Base, Field, Key, Set, Value};
+use super::table::{Base, Field, Key, Set, Value, text};
 use super::{FAMILY, Ruleset, guardrails, marks};
 use crate::identity::Id;
 
@@ -84,7 +84,7 @@ fn set_text(name: &str, set: &Set, remarks: &Remarks) -> String {
 }
 
 fn element_text(key: &Key, value: Value) -> String {
-    let key = key.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ");
+    let key = text(key);
     match value {
         Value::Member => key,
         Value::For(seconds) => format!("{key} timeout {seconds}s"),

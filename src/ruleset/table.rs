@@ -51,8 +51,17 @@ pub struct Base {
 pub struct Set {
     /// What it holds.
     pub shape: Shape,
-    /// Its elements.
-    pub elements: BTreeMap<Key, Value>,
+    /// Its elements, by key once [sorted](Table::sort).
+    pub elements: Vec<(Key, Value)>,
+}
+
+/// A key of a set that has two values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twice {
+    /// The set.
+    pub set: String,
+    /// The key.
+    pub key: Key,
 }
 
 /// What a set is declared to hold. Never changes while it exists.
@@ -151,16 +160,38 @@ impl Shape {
 impl Set {
     /// Without elements.
     pub fn new(shape: Shape) -> Self {
-        Self { shape, elements: BTreeMap::new() }
+        Self { shape, elements: Vec::new() }
+    }
+
+    /// What a key is mapped to, once the elements are sorted.
+    pub fn get(&self, key: &Key) -> Option<Value> {
+        let at = self.elements.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        self.elements.get(at).map(|(_, value)| *value)
     }
 }
 
 impl Table {
     /// Adds an element to a set that is declared.
+    pub fn insert(&mut self, set: &str, key: impl IntoIterator<Item = Field>, value: Value) {
+        if let Some(set) = self.sets.get_mut(set) {
+            set.elements.push((key.into_iter().collect(), value));
+        }
+    }
+
+    /// Brings all elements into their order, each once.
     ///
-    /// Returns the value that the key had, if it had one.
-    pub fn insert(&mut self, set: &str, key: impl IntoIterator<Item = Field>, value: Value) -> Option<Value> {
-        self.sets.get_mut(set).and_then(|set| set.elements.insert(key.into_iter().collect(), value))
+    /// # Errors
+    /// [`Twice`].
+    pub fn sort(&mut self) -> Result<(), Twice> {
+        for (name, set) in &mut self.sets {
+            // Most of them come in order.
+            set.elements.sort_by(|(one, _), (other, _)| one.cmp(other));
+            set.elements.dedup();
+            if let Some([(key, _), _]) = set.elements.array_windows().find(|[(one, _), (other, _)]| one == other) {
+                return Err(Twice { set: name.clone(), key: key.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Declares a set.
@@ -204,6 +235,12 @@ impl Field {
             Self::Range(first, last) => nft::range(nft::number(*first), nft::number(*last)),
         }
     }
+}
+
+/// The key as nft's own language writes it.
+pub fn text(key: &[Field]) -> String {
+    let fields: Vec<String> = key.iter().map(ToString::to_string).collect();
+    fields.join(" . ")
 }
 
 /// The key as nftables writes it.

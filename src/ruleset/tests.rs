@@ -192,7 +192,7 @@ fn each_nonsense_is_refused_by_its_own_error() {
         refused(&|p| p.allotted.push(overlapping)),
         CompileError::Overlap { set: "s_allotted4".into(), one: parse("100.64.1.0/24"), other: overlapping }
     );
-    assert!(matches!(refused(&|p| p.rules.push(rule(443, 9))), CompileError::Rule { .. }));
+    assert!(matches!(refused(&|p| p.rules.push(rule(443, 9))), CompileError::Twice { .. }));
     assert!(matches!(refused(&|p| p.rules[0].agreement = 0), CompileError::Rule { .. }));
     assert!(matches!(
         refused(&|p| p.rules[0].matching = Match::Icmp { protocol: 58, kind: 128 }),
