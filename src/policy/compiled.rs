@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -199,6 +200,20 @@ fn an_agreement_that_is_not_in_force_compiles_to_nothing() {
     assert_eq!(count(lapsed.clone()), 1);
     lapsed.void.push(model::Void::ConsentMissing(name("york")));
     assert_eq!(count(lapsed), 0);
+}
+
+#[test]
+fn an_agreement_has_the_lease_of_its_class_and_none_of_a_class_that_is_not_there() {
+    let mut model = model();
+    let class = |text: &str, hours: u64| model::Class { name: name(text), lease: Duration::from_secs(hours * 3600) };
+    model.classes = vec![class("critical", 1), class("routine", 72)];
+    let leases = ["critical", "routine", "unknown"].map(|class| {
+        let mut agreement = agreement(1, "leeds/sa", &["york/a"]);
+        agreement.class = name(class);
+        model.agreements = vec![agreement];
+        compile(&model)[&name("leeds-1")].agreements[0].lease_seconds
+    });
+    assert_eq!(leases, [3600, 72 * 3600, 0]);
 }
 
 #[test]
