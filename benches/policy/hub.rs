@@ -7,13 +7,14 @@
 //! What is written into the device comes from one site, what is read from it would go to another. The kernel forwards
 //! before `write` returns, so what it lets through can be read at once, and what cannot is dropped.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Stdio};
 
 use etherparse::PacketBuilder;
 use turnpike::bundle::{Match, Policy, Rule};
 use turnpike::lab::guard::Namespace;
-use turnpike::ruleset::{Devices, Ruleset};
+use turnpike::ruleset::{Batch, Devices, Ruleset};
 use turnpike::sys::netns::Handle;
 use turnpike::sys::nftables::Nft;
 use turnpike::sys::tun::{HEADER, ROOM, Tun};
@@ -27,7 +28,7 @@ pub struct Hub {
     pub tunnel: Tun,
     /// nft in its namespace.
     pub nft: Nft,
-    _space: Namespace,
+    space: Namespace,
 }
 
 fn said(error: impl ToString) -> String {
@@ -63,7 +64,22 @@ impl Hub {
         ] {
             space.ip(&words).map_err(said)?;
         }
-        Ok(Self { tunnel, nft, _space: space })
+        Ok(Self { tunnel, nft, space })
+    }
+
+    /// Carries out a transaction by nft(8) alone.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn by_nft(&self, batch: &Batch) -> Result<(), String> {
+        let json = batch.to_json().map_err(said)?;
+        let mut command = Command::new("nft");
+        self.space.handle().within(command.args(["-j", "-f", "-"]).stdin(Stdio::piped()));
+        let mut child = command.spawn().map_err(said)?;
+        let written = child.stdin.take().ok_or("nft without a way in")?.write_all(json.as_bytes());
+        let status = child.wait().map_err(said)?;
+        written.map_err(said)?;
+        if status.success() { Ok(()) } else { Err(format!("nft: {status}")) }
     }
 
     /// Writes a packet and tells how many of this length came out: one, or none. Others are the kernel's own.

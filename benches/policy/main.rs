@@ -95,7 +95,11 @@ fn on_hub(policy: &Policy, options: &Options, record: &mut Record) -> Result<(),
         eprintln!("load, round {} of {rounds}", round + 1);
         // The one before goes first: its namespace would slow down the next.
         drop(loaded.take());
-        loaded = Some(traffic::Loaded::new(policy, record)?);
+        let now = traffic::Loaded::new(policy, record)?;
+        if has(Section::Load) {
+            now.by_nft(record)?;
+        }
+        loaded = Some(now);
     }
     let Some(loaded) = loaded else { return Ok(()) };
     if has(Section::Load) {

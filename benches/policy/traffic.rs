@@ -14,9 +14,12 @@ use crate::statistics::number;
 
 const ELEMENTS: Measure = Measure::aside("elements on the hub", "1");
 const LOAD: Measure = Measure::new("first load on a hub: compile and load", "s", Goal::Median(2.5));
+const LOAD_BY_NFT: Measure = Measure::aside("  the load by nft(8) alone", "s");
 const COMPILE: Measure = Measure::aside("  of it: compiling the hub's ruleset", "s");
 const REVOKED: Measure = Measure::new("one agreement revoked: difference, counts, commit", "ms", Goal::Median(50.0));
+const REVOKED_BY_NFT: Measure = Measure::aside("  the transaction by nft(8)", "ms");
 const ADDED: Measure = Measure::new("one agreement added: difference, counts, commit", "ms", Goal::Median(50.0));
+const ADDED_BY_NFT: Measure = Measure::aside("  that transaction by nft(8)", "ms");
 const DIFFERENCE: Measure = Measure::aside("  of it: finding the difference", "ms");
 const APPLIES: Measure = Measure::aside("applies under traffic", "1");
 const ALLOWED: Measure = Measure::aside("  allowed packets meanwhile", "1");
@@ -73,6 +76,19 @@ impl<'a> Loaded<'a> {
         Ok(Self { policy, hub, ruleset })
     }
 
+    /// The same load by nft(8) alone, in a namespace that goes again.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn by_nft(&self, record: &mut Record) -> Result<(), String> {
+        let hub = Hub::raise(self.policy)?;
+        let batch = self.ruleset.load_all();
+        let begun = Instant::now();
+        hub.by_nft(&batch)?;
+        record.add(LOAD_BY_NFT, begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
     /// Agreements all over the policy.
     fn some(&self, count: usize) -> impl Iterator<Item = u32> {
         let step = (self.policy.agreements.len() / count).max(1);
@@ -92,6 +108,13 @@ impl<'a> Loaded<'a> {
                 record.add(DIFFERENCE, milliseconds(begun.elapsed()));
                 self.hub.nft.last_counts(&batch).map_err(said)?;
                 self.hub.nft.apply(&batch).map_err(said)?;
+                record.add(measure, milliseconds(begun.elapsed()));
+            }
+            for (measure, from, to) in [(REVOKED_BY_NFT, &self.ruleset, &other), (ADDED_BY_NFT, &other, &self.ruleset)]
+            {
+                let batch = ruleset::diff(from, to);
+                let begun = Instant::now();
+                self.hub.by_nft(&batch)?;
                 record.add(measure, milliseconds(begun.elapsed()));
             }
         }
