@@ -22,8 +22,11 @@ struct Entry {
 /// What the kernels know of earlier packets.
 #[derive(Default)]
 pub struct Memory {
-    entries: HashMap<(usize, IpAddr, IpAddr, u8), Entry>,
+    entries: HashMap<Pair, Entry>,
 }
+
+/// A gateway, two addresses and a protocol, whichever of the two sends.
+type Pair = (usize, IpAddr, IpAddr, u8);
 
 /// The verdicts on what a packet would open and on what it would answer.
 pub struct Verdicts {
@@ -68,7 +71,12 @@ impl Oracle<'_> {
 
     fn passes(&self, shot: &Shot, stop: &Stop, hop: usize, memory: &mut Memory) -> bool {
         let case = &shot.case;
-        if !stop.genuine || usize::from(case.ttl) <= hop + 1 || case.shape == Shape::Incomplete {
+        if !stop.genuine || case.shape == Shape::Incomplete {
+            return false;
+        }
+        if usize::from(case.ttl) <= hop + 1 {
+            // Routing drops it, after connection tracking saw it.
+            memory.see(shot, stop);
             return false;
         }
         let verdicts = self.verdicts(shot);
@@ -137,23 +145,28 @@ fn first(shot: &Shot, stop: &Stop, verdicts: &Verdicts, memory: &mut Memory) -> 
 }
 
 impl Memory {
+    /// The entry to which a packet belongs, once it was seen.
+    fn see(&mut self, shot: &Shot, stop: &Stop) -> Option<Entry> {
+        let entry = self.entries.get_mut(&key(shot, stop))?;
+        entry.replied |= entry.original != shot.way.ends;
+        Some(*entry)
+    }
+
     fn judge(&mut self, shot: &Shot, stop: &Stop, verdicts: &Verdicts) -> bool {
         let ends = shot.way.ends;
-        let (one, other) = (ends.source.min(ends.destination), ends.source.max(ends.destination));
-        let key = (stop.gateway, one, other, shot.case.protocol);
-        match self.entries.get_mut(&key) {
-            None => {
-                let passes = judged(&shot.case, verdicts, true, false);
-                if passes {
-                    self.entries.insert(key, Entry { original: ends, replied: false });
-                }
-                passes
-            }
-            Some(entry) => {
-                let original = entry.original == ends;
-                entry.replied |= !original;
-                judged(&shot.case, verdicts, original, entry.replied)
-            }
+        if let Some(entry) = self.see(shot, stop) {
+            return judged(&shot.case, verdicts, entry.original == ends, entry.replied);
         }
+        let passes = judged(&shot.case, verdicts, true, false);
+        if passes {
+            self.entries.insert(key(shot, stop), Entry { original: ends, replied: false });
+        }
+        passes
     }
+}
+
+fn key(shot: &Shot, stop: &Stop) -> Pair {
+    let ends = shot.way.ends;
+    let (one, other) = (ends.source.min(ends.destination), ends.source.max(ends.destination));
+    (stop.gateway, one, other, shot.case.protocol)
 }
