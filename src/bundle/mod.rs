@@ -40,7 +40,7 @@ pub use narrowing::Narrowing;
 pub use policy::{
     Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment, Service,
 };
-pub(crate) use rules::without;
 pub use rules::{RANGE_LIMIT, settle};
+pub(crate) use rules::{joined, without};
 pub use seal::{Contents, Encoded, SealError};
 pub use trust::{Trust, TrustError};

@@ -88,7 +88,7 @@ impl Ranged {
 }
 
 /// Overlapping and adjacent spans made one, in ascending order.
-fn joined(mut spans: Vec<Span>) -> Vec<Span> {
+pub(crate) fn joined(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut out: Vec<Span> = Vec::new();
     for (first, last) in spans {

@@ -15,6 +15,7 @@ pub mod cases;
 mod compile;
 #[cfg(test)]
 mod compiled;
+pub mod diff;
 mod document;
 mod effects;
 mod evaluate;
