@@ -20,8 +20,15 @@ pub const LARGEST: u64 = 1 << 20;
 /// The same of `allotted.toml`, which nobody writes: a line for each thing that ever was, 30 octets or so each.
 const LARGEST_ALLOTTED: u64 = 64 << 20;
 
-const FILES: [&str; 2] = ["network.toml", "allotted.toml"];
-const FOLDERS: [&str; 3] = ["councils", "agreements", "tests"];
+/// The files of a definition.
+pub(super) const FILES: [&str; 2] = ["network.toml", "allotted.toml"];
+/// The folders of a definition, in which each file ends in `.toml`.
+pub(super) const FOLDERS: [&str; 3] = ["councils", "agreements", "tests"];
+
+/// How many octets a file of this name may have.
+pub(super) fn most(name: &str) -> u64 {
+    if name == "allotted.toml" { LARGEST_ALLOTTED } else { LARGEST }
+}
 
 /// A definition's files, and what kept some of them from being read.
 #[derive(Debug)]
@@ -166,7 +173,7 @@ impl Folder {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
         let file = file.map_err(|error| unreadable(path, &error))?;
         let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
-        let most = if name == "allotted.toml" { LARGEST_ALLOTTED } else { LARGEST };
+        let most = most(name);
         let mut content = Vec::new();
         if length <= most {
             content.reserve_exact(usize::try_from(length).unwrap_or_default());

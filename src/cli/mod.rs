@@ -14,6 +14,7 @@ mod offloads;
 mod output;
 mod pages;
 mod policy;
+mod revision;
 mod scheduling;
 mod status;
 mod tunnel;

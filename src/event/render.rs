@@ -16,6 +16,11 @@ use crate::net::Protocol;
 const MESSAGE_ID: &str = "6f0e3ad0c7b94b0f9d1c57a1b2e8d443";
 
 impl Event {
+    /// Reads an event back from a line of JSON; `None` for anything else, and for another form.
+    pub fn from_json(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok().filter(|event: &Self| event.schema == super::SCHEMA)
+    }
+
     /// One JSON object of printable ASCII on one line, with its line end.
     ///
     /// # Errors

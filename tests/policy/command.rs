@@ -6,13 +6,13 @@ use std::process::Command;
 
 use crate::definition::{base, replaced, text, write};
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-fn run(arguments: &[&str]) -> Ran {
+pub fn run(arguments: &[&str]) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_turnpike")).args(arguments).output().expect("it runs");
     Ran {
         code: output.status.code().expect("it exits"),
@@ -21,7 +21,7 @@ fn run(arguments: &[&str]) -> Ran {
     }
 }
 
-fn on_disk(files: &turnpike::policy::Files) -> (tempfile::TempDir, String) {
+pub fn on_disk(files: &turnpike::policy::Files) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     write(files, folder.path());
     let path = folder.path().to_str().expect("UTF-8").to_owned();

@@ -5,6 +5,7 @@ mod bad;
 mod command;
 mod consents;
 mod definition;
+mod diff;
 mod formatted;
 mod hostile;
 mod kernel;

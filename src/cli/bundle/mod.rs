@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Failure};
 use crate::bundle::Role;
+pub(super) use show::opened;
 
 /// Arguments of `turnpike bundle`.
 #[derive(Debug, Args)]

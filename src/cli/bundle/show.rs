@@ -29,6 +29,14 @@ pub(super) struct Show {
     json: bool,
 }
 
+/// Opens a bundle without verifying its signatures: for whoever wants to know what it says.
+///
+/// # Errors
+/// 1: it is damaged, or no bundle; 69 and 77: it cannot be read.
+pub(in crate::cli) fn opened(path: &Path) -> Result<Bundle, Failure> {
+    bundle::open_unverified(&read(path)?).map_err(|error| refused(path, &error))
+}
+
 /// Opens the bundle and prints it.
 pub(super) fn run(arguments: &Show) -> Result<Exit, Failure> {
     let octets = read(&arguments.bundle)?;

@@ -2,6 +2,7 @@
 
 mod allot;
 mod check;
+mod diff;
 mod explain;
 mod fmt;
 mod render;
@@ -32,6 +33,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Who reaches what, as a table or as a matrix.
     Show(show::Arguments),
+    /// What changes in who reaches what, and when, between two definitions. Exact; exits 3 if anything does.
+    Diff(diff::Arguments),
     /// The nftables table that a gateway would hold, with remarks.
     Render(render::Arguments),
     /// Bring the files into one form: order of keys, blanks, line breaks. What they say and all comments stay.
@@ -51,6 +54,7 @@ pub fn run(arguments: &Policy) -> Result<Exit, Failure> {
         Command::Test(arguments) => test::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Show(arguments) => show::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Render(arguments) => render::run(arguments),
         Command::Fmt(arguments) => fmt::run(arguments),
         Command::Schema(arguments) => schema::run(arguments),

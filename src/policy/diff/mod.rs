@@ -18,6 +18,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -142,6 +143,19 @@ impl Diff {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.remapped.is_empty()
+    }
+
+    /// How many rows tell of something gained, and how many of something lost.
+    pub fn counts(&self) -> [usize; 2] {
+        [Way::Gained, Way::Lost].map(|way| self.rows.iter().filter(|row| row.way == way).count())
+    }
+
+    /// How many departments and services it concerns.
+    pub fn concerned(&self) -> (usize, usize) {
+        let consumers = self.rows.iter().flat_map(|row| &row.from).map(|consumer| &consumer.department);
+        let departments: BTreeSet<_> = consumers.chain(self.remapped.iter().map(|moved| &moved.department)).collect();
+        let services: BTreeSet<_> = self.rows.iter().map(|row| &row.service).collect();
+        (departments.len(), services.len())
     }
 }
 
