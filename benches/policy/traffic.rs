@@ -41,6 +41,8 @@ const REVOCATIONS: usize = 30;
 const TURN: Duration = Duration::from_millis(400);
 /// Turns of each.
 const TURNS: usize = 15;
+/// How long what is forbidden is granted, to see that it would be seen.
+const HELD: Duration = Duration::from_millis(200);
 /// Flows that are relayed in turns.
 const FLOWS: usize = 5;
 
@@ -167,7 +169,11 @@ impl<'a> Loaded<'a> {
         })?;
         record.add(CONTROL_LOST, number(anew.lost));
         let granted = self.granted(&flows)?;
-        let leaked = self.watch(&flows, || self.apply(&ruleset::diff(&self.ruleset, &granted)))?;
+        let leaked = self.watch(&flows, || {
+            self.apply(&ruleset::diff(&self.ruleset, &granted))?;
+            wait_until(HELD, || false);
+            Ok(())
+        })?;
         self.apply(&ruleset::diff(&granted, &self.ruleset))?;
         record.add(CONTROL_LEAKED, number(leaked.leaked));
         Ok(())
