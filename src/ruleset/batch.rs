@@ -11,11 +11,13 @@
 use std::cmp::Ordering;
 
 use nftables::types::{NfChainPolicy, NfChainType, NfHook};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::octets::{self, Element};
+use super::FAMILY;
+use super::change::{Change, Elements};
+use super::octets;
 use super::statement::Rule;
-use super::table::{Base, Chain, Declaration, Key, Set, Shape, Table, Value, element_expression};
+use super::table::{Base, Chain, Declaration, Key, Set, Table, Value};
 
 /// One transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,35 +46,6 @@ enum Object {
     Rule { family: String, table: String, chain: String, expr: Rule },
 }
 
-/// Elements of one set, or the keys of some.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Elements {
-    table: &'static str,
-    set: String,
-    shape: Shape,
-    elements: Vec<(Key, Value)>,
-}
-
-/// A step of a batch that is about elements, or about a whole table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
-    /// A table is made, if it is not there.
-    AddTable(&'a str),
-    /// A table goes.
-    DeleteTable(&'a str),
-    /// Elements come.
-    Add(&'a Elements),
-    /// Elements go.
-    Delete(&'a Elements),
-    /// All elements of a set go.
-    Flush {
-        /// The set's table.
-        table: &'a str,
-        /// The set.
-        set: &'a str,
-    },
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct ChainObject {
     family: String,
@@ -86,53 +59,6 @@ struct ChainObject {
     prio: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<NfChainPolicy>,
-}
-
-const FAMILY: &str = "inet";
-
-impl Elements {
-    /// Their table.
-    pub fn table(&self) -> &str {
-        self.table
-    }
-
-    /// Their set or map.
-    pub fn set(&self) -> &str {
-        &self.set
-    }
-
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        self.elements.len()
-    }
-
-    /// Whether there are none: never in a batch.
-    pub fn is_empty(&self) -> bool {
-        self.elements.is_empty()
-    }
-
-    /// Whether the set counts per element.
-    pub fn counts(&self) -> bool {
-        self.shape.counter
-    }
-
-    /// As the kernel takes them.
-    pub fn octets(&self) -> impl Iterator<Item = Element> {
-        self.elements.iter().map(|(key, value)| octets::element(&self.shape, key, *value))
-    }
-}
-
-impl Serialize for Elements {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let elements: Vec<_> = self.elements.iter().map(|(key, value)| element_expression(key, *value)).collect();
-        let mut object = serializer.serialize_struct("element", 4)?;
-        object.serialize_field("family", FAMILY)?;
-        object.serialize_field("table", self.table)?;
-        object.serialize_field("name", &self.set)?;
-        object.serialize_field("elem", &elements)?;
-        object.end()
-    }
 }
 
 impl Batch {

@@ -61,6 +61,7 @@
 
 mod batch;
 mod chains;
+mod change;
 mod elements;
 mod guardrails;
 mod judge;
@@ -81,7 +82,8 @@ use crate::bundle::{Guardrail, Mapping, Policy, Rule, Segment};
 use crate::net::Prefix;
 
 pub use crate::bundle::RANGE_LIMIT;
-pub use batch::{Batch, Change, Elements};
+pub use batch::Batch;
+pub use change::{Change, Elements};
 pub use octets::{Element, Octets};
 pub use probe::{Held, Part, Probe, SegmentEnd, Way};
 pub use script::{Remarks, Wordless};
