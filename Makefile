@@ -57,7 +57,7 @@ bench-long: ## the same with 388 and 5,000 peers, handshakes, and gateways with 
 bench-pure: ## criterion benchmarks of the pure parts
 	$(CARGO) bench --locked --bench pure
 
-# ONLY=check,explain,load,traffic,revoke,relay ROUNDS=5 choose; JSON=1 prints JSON.
+# ONLY=check,diff,explain,load,traffic,revoke,relay ROUNDS=5 choose; JSON=1 prints JSON.
 bench-policy: ## policy at the size of a country: 388 councils, 50,000 agreements, a hub of 100,000 rules (root)
 	@scripts/packages bench
 	$(CARGO) bench --locked --bench policy -- $(if $(JSON),--json)

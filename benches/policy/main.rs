@@ -42,12 +42,16 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(cause) => return refuse(&cause, 64),
     };
-    if let Some(folder) = &options.child {
-        return check::child(Path::new(folder)).map_or_else(|cause| refuse(&cause, 70), |()| ExitCode::SUCCESS);
+    if let Some(folder) = options.child.as_deref().map(Path::new) {
+        let measured = match &options.beside {
+            Some(other) => check::child_beside(folder, Path::new(other)),
+            None => check::child(folder),
+        };
+        return measured.map_or_else(|cause| refuse(&cause, 70), |()| ExitCode::SUCCESS);
     }
     let in_namespaces = [Section::Load, Section::Traffic, Section::Revoke, Section::Relay];
     if in_namespaces.iter().any(|section| options.sections.contains(section)) && !geteuid().is_root() {
-        return refuse("root is needed for network namespaces; ONLY=check,explain does without", 77);
+        return refuse("root is needed for network namespaces; ONLY=check,diff,explain does without", 77);
     }
     let load = machine::load().map_or_else(|| "unknown".to_owned(), |load| load.to_string());
     eprintln!("on {}; load average {load}", machine::description());
@@ -67,10 +71,20 @@ fn run(options: &Options, record: &mut Record) -> Result<(), String> {
     let has = |section: Section| options.sections.contains(&section);
     eprintln!("making the definition: {:?}", definition::SCALE);
     let files = definition::SCALE.definition().map_err(|found| format!("{} findings", found.len()))?;
-    if has(Section::Check) {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        definition::write(&files, folder.path()).map_err(|error| error.to_string())?;
-        check::check(folder.path(), options.rounds, record)?;
+    if has(Section::Check) || has(Section::Diff) {
+        let written = |files| -> std::io::Result<_> {
+            let folder = tempfile::tempdir()?;
+            definition::write(files, folder.path())?;
+            Ok(folder)
+        };
+        let folder = written(&files).map_err(|error| error.to_string())?;
+        if has(Section::Check) {
+            check::check(folder.path(), options.rounds, record)?;
+        }
+        if has(Section::Diff) {
+            let other = written(&check::changed(&files)).map_err(|error| error.to_string())?;
+            check::difference(folder.path(), other.path(), options.rounds, record)?;
+        }
     }
     let at = definition::AT.parse().map_err(|error| format!("{error}"))?;
     let model = policy::resolve(&files, at).map_err(|found| format!("{} findings", found.len()))?.model;
@@ -78,7 +92,7 @@ fn run(options: &Options, record: &mut Record) -> Result<(), String> {
     if has(Section::Explain) {
         check::explain(&model, record)?;
     }
-    if options.sections.iter().all(|section| [Section::Check, Section::Explain].contains(section)) {
+    if options.sections.iter().all(|section| [Section::Check, Section::Diff, Section::Explain].contains(section)) {
         return Ok(());
     }
     let hub = model.hubs.first().ok_or("a network without hub")?;

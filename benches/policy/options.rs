@@ -5,6 +5,8 @@
 pub enum Section {
     /// Check, resolve and compile.
     Check,
+    /// The difference of two definitions.
+    Diff,
     /// Explain.
     Explain,
     /// First load on a hub, one agreement less and one more.
@@ -19,12 +21,14 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are taken.
-    pub const ALL: [Self; 6] = [Self::Check, Self::Explain, Self::Load, Self::Traffic, Self::Revoke, Self::Relay];
+    pub const ALL: [Self; 7] =
+        [Self::Check, Self::Diff, Self::Explain, Self::Load, Self::Traffic, Self::Revoke, Self::Relay];
 
     /// Its name in `ONLY`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
+            Self::Diff => "diff",
             Self::Explain => "explain",
             Self::Load => "load",
             Self::Traffic => "traffic",
@@ -45,6 +49,8 @@ pub struct Options {
     pub json: bool,
     /// The folder that this process is to check alone: what the benchmark asks of another process of its own.
     pub child: Option<String>,
+    /// The folder that it is to compare that one with instead.
+    pub beside: Option<String>,
 }
 
 impl Options {
@@ -68,13 +74,14 @@ impl Options {
             Some(Ok(rounds @ 1..=100)) => rounds,
             Some(_) => return Err("ROUNDS is a number from 1 to 100".to_owned()),
         };
-        let mut options = Self { sections, rounds, json: false, child: None };
+        let mut options = Self { sections, rounds, json: false, child: None, beside: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--bench" => {}
                 "--json" => options.json = true,
                 "--child" => options.child = arguments.next(),
+                "--beside" => options.beside = arguments.next(),
                 other => return Err(format!("'{other}' is not understood; '--json' is all that can be given")),
             }
         }

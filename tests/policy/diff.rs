@@ -5,10 +5,13 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use turnpike::policy::Files;
+use turnpike::policy::diff::{Side, diff};
+use turnpike::policy::{self, Files};
 
 use crate::command::{Ran, on_disk, run};
-use crate::definition::{Small, allotted, text};
+use crate::definition::{Small, allotted, lines, text, time};
+use crate::kernel::network::Network;
+use crate::kernel::random::Random;
 
 /// Two councils; the second one's `d1` reaches `c0/s0`. With a guardrail that denies nothing of it.
 fn small() -> Small {
@@ -211,4 +214,29 @@ fn a_definition_that_does_not_hold_and_a_name_that_nobody_has_are_refused() {
     }
     let narrowed = run(&["policy", "diff", &good, &good, "--council", "c0", "--gateway", "e0"]);
     assert_eq!(narrowed.code, 0, "{}", narrowed.stderr);
+}
+
+#[test]
+fn what_has_no_part_in_a_difference_is_left_out_and_nothing_is_missed() {
+    let at = time("2026-06-01T10:00:00Z");
+    let (mut spared, mut differing) = (0, 0);
+    for seed in 1..=80 {
+        let mut random = Random(seed);
+        let mut network = Network::random(&mut random);
+        let old = network.files();
+        for _ in 0..random.below(4) {
+            network.edit(&mut random);
+        }
+        let new = network.files();
+        let whole =
+            |files: &Files| policy::resolve(files, at).unwrap_or_else(|found| panic!("{}", lines(&found))).model;
+        let (before, after) = (whole(&old), whole(&new));
+        let [part, rest] = policy::resolve_both(&old, &new, at).map(|it| it.expect("as the whole").model);
+        let told = |old, new| format!("{:#?}", diff(&Side::of_model(old), &Side::of_model(new), at));
+        let expected = told(&before, &after);
+        assert_eq!(told(&part, &rest), expected, "seed {seed}");
+        spared += before.agreements.len() - part.agreements.len();
+        differing += usize::from(expected.contains("way:"));
+    }
+    assert!(spared > 100 && differing > 20, "{spared} left out, {differing} differ");
 }

@@ -15,12 +15,12 @@ mod case;
 mod conversation;
 mod draw;
 mod mutants;
-mod network;
+pub mod network;
 mod oracle;
 #[expect(dead_code, reason = "shared with the kernel's own tests")]
 #[path = "../kernel/packet.rs"]
 mod packet;
-mod random;
+pub mod random;
 #[expect(dead_code, reason = "shared with the kernel's own tests")]
 #[path = "../kernel/router.rs"]
 mod router;

@@ -31,9 +31,8 @@ struct Lot {
 }
 
 impl Draft {
-    /// Reads and resolves all agreements; if something cannot be read, here or before, all are only read.
-    pub(super) fn agreements(&mut self, files: &Files, unread: &mut Report) {
-        let paths = document::agreements(files);
+    /// Reads and resolves agreements; if something cannot be read, here or before, all are only read.
+    pub(super) fn agreements(&mut self, files: &Files, paths: &[&str], unread: &mut Report) {
         let lots: Vec<&[&str]> = paths.chunks(LOT).collect();
         let resolved = !unread.has_errors();
         let mut lots = parallel::map(&lots, |paths| self.lot(files, paths, resolved));
@@ -42,7 +41,7 @@ impl Draft {
             return;
         }
         if lots.iter().any(|lot| lot.report.has_errors()) || !self.take(lots) {
-            self.agreements_in_order(files, &paths);
+            self.agreements_in_order(files, paths);
         }
         self.agreements.sort_by(|a, b| a.id.cmp(&b.id));
     }

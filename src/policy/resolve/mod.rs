@@ -10,6 +10,7 @@
 
 mod agreement;
 mod agreements;
+mod both;
 mod cases;
 mod consent;
 mod council;
@@ -41,6 +42,7 @@ use crate::identity::{Id, Name, Qualified};
 use crate::net::Prefix;
 
 pub(super) use agreement::standing;
+pub use both::both;
 use names::Names;
 
 /// A definition that holds.
@@ -132,13 +134,8 @@ impl Draft {
     /// Resolves everything but the numbers. What cannot be read is told alone: the rest would be about what is missing.
     fn read(mut self, files: &Files) -> Result<Self, Vec<Finding>> {
         let mut unread = Report::default();
-        let mut documents = document::read(files, &mut unread);
-        if !unread.has_errors() {
-            self.resolve(&documents);
-        }
-        // Nobody asks for them again, and agreements need the room.
-        documents.councils = Vec::new();
-        self.agreements(files, &mut unread);
+        let documents = self.ground(files, &mut unread);
+        self.agreements(files, &document::agreements(files), &mut unread);
         if unread.has_errors() {
             return Err(unread.into_findings());
         }
@@ -149,6 +146,17 @@ impl Draft {
             self.allotted = Allotted::read(document, &mut self.report);
         }
         if self.report.has_errors() { Err(self.report.into_findings()) } else { Ok(self) }
+    }
+
+    /// Resolves what agreements stand on. Of what was read, what is asked for later is left.
+    fn ground(&mut self, files: &Files, unread: &mut Report) -> Documents {
+        let mut documents = document::read(files, unread);
+        if !unread.has_errors() {
+            self.resolve(&documents);
+        }
+        // Nobody asks for them again, and agreements need the room.
+        documents.councils = Vec::new();
+        documents
     }
 
     fn resolve(&mut self, documents: &Documents) {

@@ -12,20 +12,33 @@ pub(super) fn fill(draft: &mut Draft) {
     draft.numbers(&mut missing);
     draft.gateways(&mut missing);
     draft.overlays(&mut missing);
-    if let [first, rest @ ..] = missing.as_slice() {
+    if draft.has_all(&missing) {
+        draft.disjoint_overlays();
+        draft.overlay_hosts();
+    }
+}
+
+/// The same of agreements that came when all else had been filled in.
+pub(super) fn fill_agreements(draft: &mut Draft) {
+    let mut missing = Vec::new();
+    draft.agreement_numbers(&mut missing);
+    draft.has_all(&missing);
+}
+
+impl Draft {
+    /// Reports what is missing, if anything is.
+    fn has_all(&mut self, missing: &[String]) -> bool {
+        let [first, rest @ ..] = missing else { return true };
         let more = match rest.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
         let message = format!("nothing has been allotted to {first}{more}");
-        draft
-            .report
+        self.report
             .error(Mark::file("allotted.toml"), Code::NotAllotted, message)
             .advise("run `turnpike policy allot DIR` and commit allotted.toml");
-        return;
+        false
     }
-    draft.disjoint_overlays();
-    draft.overlay_hosts();
 }
 
 impl Draft {
@@ -45,12 +58,17 @@ impl Draft {
                 format!("service '{}'", service.name)
             });
         }
+        self.agreement_numbers(missing);
+        let allotted = &self.allotted;
+        missing.extend(allotted.missing_links(&self.edges, &self.hubs).map(|link| format!("link '{link}'")));
+    }
+
+    fn agreement_numbers(&mut self, missing: &mut Vec<String>) {
         for agreement in &mut self.agreements {
-            put(&mut agreement.number, allotted.agreements.get(&agreement.id), missing, || {
+            put(&mut agreement.number, self.allotted.agreements.get(&agreement.id), missing, || {
                 format!("agreement {}", agreement.id)
             });
         }
-        missing.extend(allotted.missing_links(&self.edges, &self.hubs).map(|link| format!("link '{link}'")));
     }
 
     fn gateways(&mut self, missing: &mut Vec<String>) {

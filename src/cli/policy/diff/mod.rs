@@ -20,7 +20,8 @@ OLD and NEW each are a definition's folder, a bundle's file, or a revision of gi
 definition (or the current one) as it is in main, `v1:networks/connect` names the folder itself.
 
 Nothing is sampled: a flow is treated differently at some instant from now on (or --at) if and only if a row covers
-it. Each row has one such flow as its witness. Exits 0 if nothing differs, 3 if anything does.
+it. Each row has one such flow as its witness. Exits 0 if nothing differs, 3 if anything does. Of two definitions
+agreements that have no part in a difference are not looked at: `turnpike policy check` checks all.
 
 Examples:
   turnpike policy diff main .

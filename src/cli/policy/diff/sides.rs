@@ -15,6 +15,12 @@ use crate::policy::diff::Side;
 use crate::policy::model::Model;
 
 /// What an argument names.
+enum Named {
+    Folder(Folder),
+    Bundle(Box<Policy>),
+}
+
+/// What it holds.
 enum Given {
     Definition(Box<Model>),
     Bundle(Box<Policy>),
@@ -26,7 +32,11 @@ enum Given {
 /// As [`super::run`].
 pub(super) fn read(arguments: &Arguments, at: Timestamp) -> Result<[Side; 2], Failure> {
     let Arguments { old, new, .. } = arguments;
-    let given = [given(old, new, at)?, given(new, old, at)?];
+    let given = match [named(old, new)?, named(new, old)?] {
+        // Gateways are told what all agreements come to.
+        [Named::Folder(old), Named::Folder(new)] if arguments.gateway.is_none() => both(&old, &new, at)?,
+        [old, new] => [given(old, at)?, given(new, at)?],
+    };
     if let Some(council) = &arguments.council {
         known(&given, |model| known_council(model, council))?;
     }
@@ -46,19 +56,40 @@ pub(super) fn read(arguments: &Arguments, at: Timestamp) -> Result<[Side; 2], Fa
 }
 
 /// What one argument names, beside the other.
-fn given(argument: &str, other: &str, at: Timestamp) -> Result<Given, Failure> {
+fn named(argument: &str, other: &str) -> Result<Named, Failure> {
     let path = Path::new(argument);
-    let folder = if path.is_dir() {
-        definition::read(path)?
-    } else if path.exists() {
-        return Ok(Given::Bundle(Box::new(bundle::opened(path)?.effective_policy())));
-    } else {
-        let other = Path::new(other);
-        let beside = if other.is_dir() { other.to_owned() } else { PathBuf::from(".") };
-        revision::read(argument, &beside)?
+    if path.is_dir() {
+        return Ok(Named::Folder(definition::read(path)?));
+    }
+    if path.exists() {
+        return Ok(Named::Bundle(Box::new(bundle::opened(path)?.effective_policy())));
+    }
+    let other = Path::new(other);
+    let beside = if other.is_dir() { other.to_owned() } else { PathBuf::from(".") };
+    Ok(Named::Folder(revision::read(argument, &beside)?))
+}
+
+fn given(named: Named, at: Timestamp) -> Result<Given, Failure> {
+    match named {
+        Named::Bundle(policy) => Ok(Given::Bundle(policy)),
+        Named::Folder(folder) => match folder.resolve(at) {
+            Ok(resolved) => Ok(Given::Definition(Box::new(resolved.model))),
+            Err(found) => Err(folder.failure(&found)),
+        },
+    }
+}
+
+/// Two definitions, of which only what can differ is resolved.
+fn both(old: &Folder, new: &Folder, at: Timestamp) -> Result<[Given; 2], Failure> {
+    for folder in [old, new] {
+        folder.whole().map_err(|found| folder.failure(&found))?;
+    }
+    let [before, after] = policy::resolve_both(&old.files, &new.files, at);
+    let model = |resolved: Result<policy::Resolved, Vec<policy::Finding>>, folder: &Folder| match resolved {
+        Ok(resolved) => Ok(Given::Definition(Box::new(resolved.model))),
+        Err(found) => Err(folder.failure(&found)),
     };
-    let resolved = folder.resolve(at).map_err(|found| Folder::failure(&folder, &found))?;
-    Ok(Given::Definition(Box::new(resolved.model)))
+    Ok([model(before, old)?, model(after, new)?])
 }
 
 /// That at least one definition knows a name; bundles do not say all that there is.
