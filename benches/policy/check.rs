@@ -103,7 +103,7 @@ pub fn changed(files: &Files) -> Files {
         files.iter().map(|(path, _)| path.to_owned()).filter(|path| path.starts_with("agreements/")).collect();
     for (number, path) in paths.iter().step_by(paths.len() / (2 * CHANGED) + 1).enumerate() {
         let Some(content) = changed.remove(path).filter(|_| number % 2 == 0) else { continue };
-        let text = String::from_utf8_lossy(&content).replacen("[agreement]", "[agreement]\nreference = \"other\"", 1);
+        let text = String::from_utf8_lossy(&content).replacen("DSA-2026-", "DSA-2027-", 1);
         changed.insert(path.clone(), text);
     }
     changed
