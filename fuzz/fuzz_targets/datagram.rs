@@ -11,7 +11,7 @@ use turnpike::identity::PrivateKey;
 use turnpike::tunnel::peer::{Consumed, Engine};
 use turnpike::tunnel::segment::{SPARE, VnetHeader};
 use turnpike::tunnel::{
-    Arrival, Batch, Hop, Identity, LinkConfig, Moment, Mtus, Outcome, Path, Routes, Shard, Site, SiteSlot, SocketSlot,
+    Arrival, Batch, Hop, Identity, LinkConfig, Manner, Moment, Mtus, Outcome, Path, Routes, Shard, Site, SiteSlot, SocketSlot,
 };
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -39,8 +39,7 @@ impl Bench {
             identity,
             key: far.public(),
             preshared: None,
-            keepalive: None,
-            warm: true,
+            manner: Manner { warm: true, ..Manner::default() },
         };
         let link = shard.add(config, moment.now).expect("room for a link");
         let everything = [("0.0.0.0/0", SiteSlot(0)), ("::/0", SiteSlot(0))];
