@@ -207,7 +207,7 @@ impl Nft {
         self.asking(|kernel| kernel.has_table(name)).unwrap_or(false)
     }
 
-    fn asking<T: Send>(&self, ask: impl FnOnce(&mut Kernel) -> io::Result<T> + Send) -> Result<T, NftError> {
+    fn asking<T>(&self, ask: impl FnOnce(&mut Kernel) -> io::Result<T>) -> Result<T, NftError> {
         ask(&mut self.kernel()?).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => NftError::NotPermitted,
             _ => NftError::system("asking the kernel about nftables")(error),
