@@ -313,7 +313,7 @@ struct Spaces(BTreeMap<(Vec<PortMatch>, Family), Arc<Space>>);
 
 impl Spaces {
     fn of(&mut self, ports: &[PortMatch], family: Family) -> Arc<Space> {
-        // ALLOC: a key per look-up, which is little beside the grant itself.
+        // A key is made for each look-up, which is little beside the grants that it is for.
         Arc::clone(self.0.entry((ports.to_vec(), family)).or_insert_with(|| Arc::new(space(ports, family))))
     }
 }
