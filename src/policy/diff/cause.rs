@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-
 use super::Way;
 use super::side::{Deal, Grant, Offer, Side, Window, space};
 use super::space::Space;
@@ -155,7 +153,7 @@ impl Asked<'_> {
             causes.push(cause(Kind::Void, text, place()));
         }
         if !other.window.covers(self.window) {
-            let turn = self.turn(&words(deal.window), &words(other.window));
+            let turn = self.turn(&deal.window.to_string(), &other.window.to_string());
             causes.push(cause(Kind::Dates, format!("{}: {turn}", deal.id), place()));
         }
         let consumer = &self.side.departments[self.grant.consumer].name;
@@ -234,15 +232,4 @@ impl Asked<'_> {
 
 fn cause(kind: Kind, text: String, origin: Option<Origin>) -> Cause {
     Cause { kind, text, origin }
-}
-
-/// A window in words: `always`, `from … to …`.
-pub fn words(window: Window) -> String {
-    let instant = |second: i64| Timestamp::from_second(second).map_or_else(|_| second.to_string(), |at| at.to_string());
-    match window {
-        Window::ALWAYS => "at all times".to_owned(),
-        Window { from, until: i64::MAX } => format!("from {}", instant(from)),
-        Window { from: i64::MIN, until } => format!("until {}", instant(until.saturating_sub(1))),
-        Window { from, until } => format!("from {} until {}", instant(from), instant(until.saturating_sub(1))),
-    }
 }

@@ -9,6 +9,7 @@
 //! A bundle knows neither dates nor consents: whatever it holds is granted at all times.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,6 +44,20 @@ impl Window {
     /// Whether all of `other` lies in it.
     pub fn covers(self, other: Self) -> bool {
         self.from <= other.from && other.until <= self.until
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant =
+            |second: i64| Timestamp::from_second(second).map_or_else(|_| second.to_string(), |at| at.to_string());
+        let last = || instant(self.until.saturating_sub(1));
+        match *self {
+            Self::ALWAYS => f.write_str("at all times"),
+            Self { from, until: i64::MAX } => write!(f, "from {}", instant(from)),
+            Self { from: i64::MIN, .. } => write!(f, "until {}", last()),
+            Self { from, .. } => write!(f, "from {} until {}", instant(from), last()),
+        }
     }
 }
 
@@ -229,16 +244,18 @@ impl Side {
 
     fn rules(&mut self, policy: &bundle::Policy) {
         let mut spaces: BTreeMap<(Match, Family), Arc<Space>> = BTreeMap::new();
+        // A hub has very many rules.
+        let departments: BTreeMap<u32, _> = policy.departments.iter().map(|it| (it.number, it)).collect();
+        let services: BTreeMap<u32, _> = policy.services.iter().map(|it| (it.number, it)).collect();
+        let agreements: BTreeMap<u32, _> = policy.agreements.iter().map(|it| (it.number, it)).collect();
         for rule in &policy.rules {
             let family = Family::of(rule.destination);
-            let department = policy.departments.iter().find(|department| department.number == rule.department);
-            let agreement = policy.agreements.iter().find(|agreement| agreement.number == rule.agreement);
+            let (department, agreement) = (departments.get(&rule.department), agreements.get(&rule.agreement));
             let (Some(department), Some(agreement)) = (department, agreement) else { continue };
-            let service = policy.services.iter().find(|service| service.number == agreement.service);
             let place = (
                 self.agreement_at(&agreement.id),
                 self.department_at(&department.name),
-                service.and_then(|service| self.service_at(&service.name)),
+                services.get(&agreement.service).and_then(|service| self.service_at(&service.name)),
             );
             let (Some(agreement), Some(consumer), Some(service)) = place else { continue };
             let space =

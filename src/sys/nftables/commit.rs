@@ -13,8 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::super::netfilter::{Attributes, Header, Messages, NLM_F_CREATE, NLM_F_REQUEST, messages};
 use super::NFNL_SUBSYS_NFTABLES;
 use super::kernel::{
-    Kernel, LONGEST, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS,
-    NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_TIMEOUT, NFTA_TABLE, put_datum,
+    Kernel, LONGEST, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
+    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_TIMEOUT, NFTA_TABLE, put_datum,
 };
 use crate::ruleset::{Change, Element, Elements};
 
@@ -25,8 +25,6 @@ const NFT_MSG_NEWTABLE: u8 = 0;
 const NFT_MSG_DELTABLE: u8 = 2;
 const NFT_MSG_NEWSETELEM: u8 = 12;
 const NFT_MSG_DELSETELEM: u8 = 14;
-
-const NFTA_SET_ELEM_KEY_END: u16 = 10;
 
 /// Elements in one message: none is longer than 112 octets with its headers, and they are one attribute of at most 64 KiB.
 const TOGETHER: usize = 512;

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::netfilter::{NLM_F_ACK, four, piece, text};
 use super::kernel::{
-    Kernel, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_TIMEOUT, absorb, count, datum, element_count,
-    elements_of, is_anonymous,
+    Kernel, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END, NFTA_SET_ELEM_TIMEOUT, absorb, count, datum,
+    element_count, elements_of, is_anonymous,
 };
 use crate::ruleset::{Elements, Listing, Reading, Tally, Told};
 
@@ -26,7 +26,6 @@ const NFTA_SET_DATA_TYPE: u16 = 6;
 const NFTA_SET_DATA_LEN: u16 = 7;
 const NFTA_SET_TIMEOUT: u16 = 11;
 const NFTA_SET_ELEM_FLAGS: u16 = 3;
-const NFTA_SET_ELEM_KEY_END: u16 = 10;
 const NFTA_OBJ_NAME: u16 = 2;
 const NFTA_OBJ_TYPE: u16 = 3;
 const NFTA_OBJ_DATA: u16 = 4;

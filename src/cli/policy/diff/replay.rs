@@ -9,6 +9,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::text;
 use crate::cli::{Exit, Failure};
 use crate::event::{self, Event};
 use crate::net::{Aim, Flow, Protocol};
@@ -120,18 +121,13 @@ fn concerned(rows: &[&Row], start: Timestamp, event: &Event, flow: &Flow) -> Opt
     };
     let begins = |second: i64| Timestamp::from_second(second).map_or(start, |from| from.max(start));
     let row = rows.iter().find(|row| row.way == way && row.covers(flow, begins(row.window.from)))?;
-    let aim = match flow.aim {
-        Aim::Port(port) => format!("{}/{port}", flow.protocol),
-        Aim::Icmp(kind) => format!("{}/{kind}", flow.protocol),
-        Aim::Nothing => flow.protocol.to_string(),
-    };
     let conversation = Conversation {
         becomes: if way == Way::Lost { "cut" } else { "newly allowed" },
         from: begins(row.window.from),
         source: flow.source,
         source_department: event.source_department.as_ref().map(ToString::to_string),
         destination: flow.destination,
-        flow: aim,
+        flow: text::aim(flow),
         service: row.service.to_string(),
         agreement: event.agreement.as_ref().map(ToString::to_string),
         packets: event.packets,

@@ -127,14 +127,9 @@ fn service(row: &Row) -> String {
 
 /// From when and until when; nothing for from now on.
 fn when(row: &Row, start: Timestamp) -> Option<String> {
-    let Window { from, until } = row.window;
-    let instant = |second: i64| Timestamp::from_second(second).map_or_else(|_| second.to_string(), |at| at.to_string());
-    match (from > start.as_second(), until < i64::MAX) {
-        (false, false) => None,
-        (true, false) => Some(format!("from {}", instant(from))),
-        (false, true) => Some(format!("until {}", instant(until - 1))),
-        (true, true) => Some(format!("from {} until {}", instant(from), instant(until - 1))),
-    }
+    let from = if row.window.from > start.as_second() { row.window.from } else { i64::MIN };
+    let window = Window { from, ..row.window };
+    (window != Window::ALWAYS).then(|| window.to_string())
 }
 
 fn by(row: &Row) -> Option<String> {
@@ -143,13 +138,17 @@ fn by(row: &Row) -> Option<String> {
 }
 
 fn witness(row: &Row) -> String {
-    let (Flow { source, destination, protocol, aim }, at) = row.witness;
-    let aim = match aim {
-        Aim::Port(port) => format!("/{port}"),
-        Aim::Icmp(kind) => format!("/{kind}"),
-        Aim::Nothing => String::new(),
-    };
-    format!("{source} → {destination} {protocol}{aim} at {at}")
+    let (flow, at) = row.witness;
+    format!("{} → {} {} at {at}", flow.source, flow.destination, aim(&flow))
+}
+
+/// What a flow asks for, as in `tcp/443`.
+pub(super) fn aim(flow: &Flow) -> String {
+    match flow.aim {
+        Aim::Port(port) => format!("{}/{port}", flow.protocol),
+        Aim::Icmp(kind) => format!("{}/{kind}", flow.protocol),
+        Aim::Nothing => flow.protocol.to_string(),
+    }
 }
 
 fn place(origin: Option<&Origin>) -> String {
