@@ -121,7 +121,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The policy that is in force: as signed, without what the narrowing removes.
+    /// The policy as signed, without what the narrowing removes.
     pub fn effective_policy(&self) -> Policy {
         self.narrowing.apply(&self.policy)
     }

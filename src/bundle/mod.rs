@@ -17,6 +17,8 @@ mod admission;
 mod check;
 mod digest;
 mod envelope;
+mod heartbeat;
+mod hours;
 mod judge;
 mod membership;
 mod merkle;
@@ -26,14 +28,18 @@ mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
 mod seal;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod text;
 mod trust;
+mod validity;
 
 pub use admission::{AdmissionError, Floor, Own};
 pub use digest::{Digest, DigestError};
 pub use envelope::{Bundle, BundleError, MAX_GENERATION, MAX_OCTETS, Section, VERSION, open, open_unverified};
+pub use heartbeat::{Heartbeat, SignedHeartbeat};
+pub use hours::{Hours, HoursError, Span, zones};
 pub use judge::Judgement;
 pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
@@ -43,4 +49,6 @@ pub use policy::{
 pub use rules::{RANGE_LIMIT, settle};
 pub(crate) use rules::{joined, without};
 pub use seal::{Contents, Encoded, SealError};
+pub use statement::{LONGEST_STATEMENT, Statement, StatementError};
 pub use trust::{Trust, TrustError};
+pub use validity::{Clock, Moment, Withheld, standing};

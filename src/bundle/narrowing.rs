@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, settle};
+use super::{Policy, Withheld};
 use crate::identity::Name;
 
 /// Agreements that no longer hold, whatever the policy section says.
@@ -25,18 +25,20 @@ impl Narrowing {
         Self { network, gateway, revoked: Vec::new(), suspended: Vec::new() }
     }
 
-    /// Whether the agreement of this number is revoked or suspended.
-    pub fn removes(&self, agreement: u32) -> bool {
-        self.revoked.contains(&agreement) || self.suspended.contains(&agreement)
+    /// Why the agreement of this number is not honoured, if it is not.
+    pub fn withholds(&self, agreement: u32) -> Option<Withheld> {
+        let revoked = self.revoked.binary_search(&agreement).is_ok();
+        let suspended = self.suspended.binary_search(&agreement).is_ok();
+        revoked.then_some(Withheld::Revoked).or(suspended.then_some(Withheld::Suspended))
     }
 
-    /// The policy without the agreements that are revoked or suspended. A flow that a further agreement also
-    /// allows goes on under that one's number.
+    /// Whether the agreement of this number is revoked or suspended.
+    pub fn removes(&self, agreement: u32) -> bool {
+        self.withholds(agreement).is_some()
+    }
+
+    /// The policy without the agreements that are revoked or suspended: see [`Policy::without`].
     pub fn apply(&self, policy: &Policy) -> Policy {
-        let mut narrowed = policy.clone();
-        narrowed.agreements.retain(|agreement| !self.removes(agreement.number));
-        let left = policy.rules.iter().chain(&policy.shadowed).filter(|rule| !self.removes(rule.agreement));
-        (narrowed.rules, narrowed.shadowed) = settle(left.copied());
-        narrowed
+        policy.without(|agreement| self.removes(agreement))
     }
 }

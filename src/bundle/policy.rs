@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Hours;
 use crate::identity::{Id, Name, Qualified};
 use crate::net::{Interface, PortMatch, Prefix};
 
@@ -42,13 +44,17 @@ pub struct Policy {
     pub departments: Vec<Department>,
     /// The services that the rules speak of. By number.
     pub services: Vec<Service>,
-    /// The agreements in force. By number.
+    /// The agreements. By number.
     pub agreements: Vec<Agreement>,
-    /// What is allowed: everything else is denied. Sorted; no two have the same department, destination and match,
+    /// An instant that had passed when this was signed: agreements that had begun by then have begun, whatever a gateway's
+    /// clock says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_after: Option<Timestamp>,
+    /// What is allowed while all agreements are honoured: everything else is denied. Sorted; no two have the same department, destination and match,
     /// and no two ranges of ports for the same department, destination and protocol overlap.
     pub rules: Vec<Rule>,
     /// What further agreements grant of the same flows, with overlaps: not for the kernel, but what remains when
-    /// a narrowing removes a rule's agreement. Sorted.
+    /// a rule's agreement is not honoured. Sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Rule>,
     /// What the operator denies whatever the rules say.
@@ -118,7 +124,8 @@ pub struct Service {
     pub ports: Vec<PortMatch>,
 }
 
-/// An agreement in force.
+/// An agreement that all councils concerned have consented to, and that had not ended when the policy was signed. Whether it
+/// is honoured now, [`super::Moment`] says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
@@ -134,6 +141,15 @@ pub struct Agreement {
     pub class: Name,
     /// The lease in seconds.
     pub lease_seconds: u64,
+    /// From when, if not from ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Until when, that second included, if not for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// When in the week, if not always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
 }
 
 /// A flow that `department` may open.

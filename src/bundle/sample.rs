@@ -47,6 +47,7 @@ pub(crate) fn edge() -> Contents {
         }],
         agreements: vec![agreement(1, "A-1"), agreement(4, "A-4")],
         rules: vec![rule(80, 4), rule(443, 1)],
+        signed_after: None,
         shadowed: vec![rule(443, 4)],
         guardrails: Vec::new(),
         routes: vec![Route { prefix: "100.64.0.0/10".parse().expect("a prefix"), to: NextHop::Relays }],
@@ -103,6 +104,9 @@ fn agreement(number: u32, id: &str) -> Agreement {
         from: vec![1],
         class: name("routine"),
         lease_seconds: 259_200,
+        not_before: None,
+        not_after: None,
+        hours: None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::explanation::{
 use super::gateway::{DEVICE, MTU, STATE, failure};
 use super::output::{print, print_json};
 use super::{Exit, Failure};
-use crate::bundle::Judgement;
+use crate::bundle::{Hours, Judgement};
 use crate::gateway::explain::{Answer, Difference, End, Explainer, Kernel, Standing, Tunnel, guardrail};
 use crate::gateway::trust;
 use crate::policy::explain::Part;
@@ -286,7 +286,12 @@ fn reason(answer: &Answer<'_>) -> String {
         (_, Part::Nothing) => "neither end stands here, and an edge relays nothing".to_owned(),
         (Judgement::Guarded(id), _) => format!("guardrail {id} denies it, whatever was agreed"),
         (Judgement::UnknownSource, _) => "no department that this gateway knows has the source".to_owned(),
-        (Judgement::NoRule(_), _) => "no agreement allows it".to_owned(),
+        (Judgement::NoRule(_), _) => match answer.withheld {
+            Some((agreement, why)) => {
+                format!("agreement {} would allow it, and is not honoured now: {why}", agreement.id)
+            }
+            None => "no agreement allows it".to_owned(),
+        },
         (Judgement::Allowed(_), _) => {
             let id = answer.agreement.map(|agreement| agreement.id.to_string()).unwrap_or_default();
             format!("agreement {id} allows it")
@@ -318,9 +323,9 @@ fn agreed(answer: &Answer<'_>) -> Option<Agreed> {
         class: agreement.class.to_string(),
         number: Some(agreement.number),
         lease_seconds: Some(agreement.lease_seconds),
-        hours: None,
-        not_before: None,
-        not_after: None,
+        hours: Some(agreement.hours.as_ref().map_or("always", Hours::text).to_owned()),
+        not_before: agreement.not_before.map(|date| date.to_string()),
+        not_after: agreement.not_after.map(|date| date.to_string()),
         reference: None,
         consents: Vec::new(),
     })

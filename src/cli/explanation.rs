@@ -109,7 +109,7 @@ fn one_of(option: &str, kind: &str, text: &str, names: &[&Qualified]) -> Result<
     Err(Failure::new(Exit::Usage, format!("{option}: there is no {kind} '{}'", printable(text)), help))
 }
 
-/// One answer in JSON; the text is made from the same. A gateway knows no places in files, no consents and no hours.
+/// One answer in JSON; the text is made from the same. A gateway knows no places in files, and no consents.
 #[derive(Serialize)]
 pub(super) struct Told {
     pub(super) flow: String,
@@ -275,8 +275,10 @@ impl Agreed {
         let place = bracketed(self.place.as_ref());
         let mut lines = vec![("agreement", format!("{}{place}{number}, class {}{lease}", self.id, self.class))];
         lines.extend(self.reference.iter().map(|reference| ("reference", reference.clone())));
-        if let Some(hours) = &self.hours {
+        if !self.consents.is_empty() {
             lines.push(("consents", self.consents.join("; ")));
+        }
+        if let Some(hours) = &self.hours {
             let open = |date: &Option<String>| date.clone().unwrap_or_else(|| "open".to_owned());
             let (begin, end) = (open(&self.not_before), open(&self.not_after));
             lines.push(("time", format!("{begin} to {end}, hours {hours}")));

@@ -42,6 +42,9 @@ fn policy() -> Policy {
         from: vec![2],
         class: parse("routine"),
         lease_seconds: 3600,
+        not_before: None,
+        not_after: None,
+        hours: None,
     };
     let service = |number, name: &str, host: &str, port: &str| Service {
         number,
@@ -80,6 +83,7 @@ fn policy() -> Policy {
         ],
         agreements: vec![agreement(7, "A-7", 1), agreement(8, "A-8", 2), agreement(9, "A-9", 1)],
         rules,
+        signed_after: None,
         shadowed: Vec::new(),
         guardrails: vec![guardrail("G-1", 23), guardrail("G-2", 25)],
         routes: Vec::new(),

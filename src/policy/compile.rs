@@ -1,7 +1,7 @@
 //! From the resolved definition to one [`Policy`] per gateway: pure and deterministic.
 //!
 //! ```text
-//!  agreements in force ─▶ grants        (consumer, service)
+//!  agreements told of  ─▶ grants        (consumer, service)
 //!                          │
 //!                          ├─ those that begin or end there, and at a hub all that pass tunnels
 //!                          ▼
@@ -14,6 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::guardrails::{self, Denial};
 use super::model::{self, Model};
 use super::parallel;
@@ -24,7 +26,8 @@ use crate::net::{Family, PortMatch, Prefix};
 /// Ranges up to this length stand port by port in the exact map; longer ones in the map of ranges, which is held small.
 pub const LISTED_PORTS: u16 = 64;
 
-/// The policy of every gateway, hubs and edges, by name.
+/// The policy of every gateway, hubs and edges, by name: with what begins later, and at all hours. [`Policy::at`] says what of it
+/// is in force at a time.
 pub fn compile(model: &Model) -> BTreeMap<Name, Policy> {
     let compiler = Compiler::new(model, |_| true);
     let gateways: Vec<Gateway<'_>> = gateways(model).collect();
@@ -138,7 +141,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// Of the agreements in force that are chosen.
+    /// Of the agreements told of that are chosen.
     fn new(model: &'a Model, chosen: impl Fn(&model::Agreement) -> bool) -> Self {
         let mut allotted: Vec<Prefix> = model.departments.iter().flat_map(overlay).collect();
         allotted.sort_unstable();
@@ -147,7 +150,7 @@ impl<'a> Compiler<'a> {
             departments.entry(&department.at).or_default().push(department);
         }
         let mut by_gateway: HashMap<&Name, Vec<Grant<'_>>> = HashMap::new();
-        for grant in grants(model, chosen) {
+        for grant in grants(model, |agreement| agreement.is_told(model.at) && chosen(agreement)) {
             for gateway in grant.gateways(&model.hubs) {
                 by_gateway.entry(gateway).or_default().push(grant);
             }
@@ -173,6 +176,7 @@ impl<'a> Compiler<'a> {
             departments: departments(own, grants, gateway.name),
             services: services(grants),
             agreements: self.agreements(grants),
+            signed_after: self.begun(grants),
             rules,
             shadowed,
             guardrails: sorted(self.denials.iter().filter(concerned).map(|denial| denial.guardrail.clone()).collect()),
@@ -199,8 +203,17 @@ impl<'a> Compiler<'a> {
                 class: agreement.class.clone(),
                 // A class that does not exist would be a lease that has ended.
                 lease_seconds: lease(&agreement.class).map_or(0, |lease| lease.as_secs()),
+                not_before: agreement.not_before,
+                not_after: agreement.not_after,
+                hours: agreement.hours.clone(),
             })
             .collect()
+    }
+
+    /// The last beginning that has passed.
+    fn begun(&self, grants: &[Grant<'_>]) -> Option<Timestamp> {
+        let beginnings = grants.iter().filter_map(|grant| grant.agreement.not_before);
+        beginnings.filter(|begin| *begin <= self.model.at).max()
     }
 
     fn routes(&self, gateway: &Gateway<'_>) -> Vec<Route> {
@@ -219,21 +232,19 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Everything that the agreements chosen of those in force allow.
+/// Everything that the agreements chosen allow.
 pub(super) fn grants<'a>(
     model: &'a Model,
     chosen: impl Fn(&model::Agreement) -> bool,
 ) -> impl Iterator<Item = Grant<'a>> {
-    model.agreements.iter().filter(move |agreement| agreement.in_force() && chosen(agreement)).flat_map(
-        move |agreement| {
-            let service = model.service(&agreement.service);
-            let provided = service.and_then(|service| Some((service, model.department(&service.department)?)));
-            provided.into_iter().flat_map(move |(service, provider)| {
-                let consumers = agreement.from.iter().filter_map(|name| model.department(name));
-                consumers.map(move |consumer| Grant { agreement, consumer, provider, service })
-            })
-        },
-    )
+    model.agreements.iter().filter(move |agreement| chosen(agreement)).flat_map(move |agreement| {
+        let service = model.service(&agreement.service);
+        let provided = service.and_then(|service| Some((service, model.department(&service.department)?)));
+        provided.into_iter().flat_map(move |(service, provider)| {
+            let consumers = agreement.from.iter().filter_map(|name| model.department(name));
+            consumers.map(move |consumer| Grant { agreement, consumer, provider, service })
+        })
+    })
 }
 
 pub(super) fn overlay(department: &model::Department) -> Vec<Prefix> {

@@ -4,7 +4,7 @@
 //! ```text
 //!  agreements in force ─┬▶ two for one pair of department and service    warning: which one counts
 //!                       ├▶ guardrails leave nothing of one               warning: which guardrail
-//!                       └▶ ranges of ports per gateway and family        error beyond the limit of nft_set_pipapo
+//!  and those to come     └▶ ranges of ports per gateway and family        error beyond the limit of nft_set_pipapo
 //! ```
 //!
 //! Nothing is decided twice: what is left of an agreement is asked of the evaluator, and ranges are those that `compile`
@@ -26,10 +26,12 @@ use crate::net::{Family, PortMatch, Protocol};
 
 /// Tells of all of it.
 pub(super) fn judge(model: &Model, report: &mut Report) {
-    let (grants, denials): (Vec<Grant<'_>>, _) = (grants(model, |_| true).collect(), denials(model));
-    twice(&grants, report);
-    emptied(model, &grants, &denials, report);
-    ranges(model, &grants, &denials, report);
+    let denials = denials(model);
+    let in_force: Vec<Grant<'_>> = grants(model, Agreement::in_force).collect();
+    twice(&in_force, report);
+    emptied(model, &in_force, &denials, report);
+    let told: Vec<Grant<'_>> = grants(model, |agreement| agreement.is_told(model.at)).collect();
+    ranges(model, &told, &denials, report);
 }
 
 fn mark(origin: &Origin) -> Mark {

@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::model::{Department, Guardrail, Model, Object, Subject};
-use super::resolve::standing;
 use crate::identity::{Id, Name, Qualified};
 use crate::net::{Family, Flow, PortMatch, Prefix};
 
@@ -299,12 +298,5 @@ impl Denial {
                 To::Hosts(hosts, ports) => hosts.contains(&flow.destination) && ports.iter().any(|port| flow.is(*port)),
                 To::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(flow.destination)),
             }
-    }
-}
-
-impl super::model::Agreement {
-    /// Whether its rules would be compiled at another instant than the model's.
-    pub fn in_force_at(&self, at: Timestamp) -> bool {
-        self.lasting_void().next().is_none() && standing(self.not_before, self.not_after, at).is_none()
     }
 }

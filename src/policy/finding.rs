@@ -101,7 +101,7 @@ codes! {
     UnknownName = "unknown-name",
     /// Something stands where it may not.
     Placement = "placement",
-    /// Two prefixes share addresses.
+    /// Two prefixes share addresses, or two windows of hours a time.
     Overlap = "overlap",
     /// A prefix or address lies outside of where it must lie.
     Outside = "outside",

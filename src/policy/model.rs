@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::bundle::{Hours, Withheld, standing};
 use crate::identity::{Id, Name, Qualified, Verifier};
 use crate::net::{Interface, PortMatch, Prefix};
 
@@ -258,8 +259,8 @@ pub struct Agreement {
     pub not_before: Option<Timestamp>,
     /// Until when.
     pub not_after: Option<Timestamp>,
-    /// When it may be used, as written: `always`, or days, times and a zone.
-    pub hours: String,
+    /// When in the week it may be used, if not always.
+    pub hours: Option<Hours>,
     /// The data-sharing agreement in law.
     pub reference: Option<String>,
     /// Why it compiles to nothing; empty when it is in force.
@@ -285,10 +286,30 @@ impl Agreement {
         self.void.is_empty()
     }
 
+    /// Its hours as they are written: `always` where it has none.
+    pub fn hours(&self) -> &str {
+        self.hours.as_ref().map_or("always", Hours::text)
+    }
+
+    /// Whether its rules would be compiled at another instant than the model's.
+    pub fn in_force_at(&self, at: Timestamp) -> bool {
+        self.lasting_void().next().is_none() && self.untimely(at).is_none()
+    }
+
+    /// Whether gateways are told of it: it is in force, or will be without anybody's doing.
+    pub fn is_told(&self, at: Timestamp) -> bool {
+        self.lasting_void().next().is_none() && !matches!(self.untimely(at), Some(Withheld::Ended(_)))
+    }
+
+    /// Why its dates and hours keep it from being in force at an instant.
+    fn untimely(&self, at: Timestamp) -> Option<Withheld> {
+        standing(self.not_before, self.not_after, self.hours.as_ref(), at)
+    }
+
     /// The reasons against it that no passing of time removes.
     pub fn lasting_void(&self) -> impl Iterator<Item = &Void> {
         self.void.iter().filter(|void| match void {
-            Void::NotYet(_) | Void::Ended(_) => false,
+            Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) => false,
             Void::ConsentMissing(_) | Void::Unsupported(_) => true,
         })
     }
@@ -306,9 +327,24 @@ pub enum Void {
     /// It has ended.
     #[error("it ended at {0}")]
     Ended(Timestamp),
+    /// It may be used at other hours.
+    #[error("it may be used {0} alone")]
+    OutsideHours(Hours),
     /// It asks for something that this version cannot enforce, such as `identity = "card"`.
     #[error("this version cannot enforce {0}")]
     Unsupported(String),
+}
+
+impl Void {
+    /// What keeps an agreement from being in force at this time, if it is the time.
+    pub fn of(untimely: Withheld) -> Option<Self> {
+        match untimely {
+            Withheld::NotYet(begin) => Some(Self::NotYet(begin)),
+            Withheld::Ended(end) => Some(Self::Ended(end)),
+            Withheld::OutsideHours(hours) => Some(Self::OutsideHours(hours)),
+            Withheld::Revoked | Withheld::Suspended | Withheld::ClockUnconfirmed | Withheld::LeaseEnded(_) => None,
+        }
+    }
 }
 
 /// A link's number: one uplink of an edge to one hub.

@@ -133,7 +133,7 @@ pub(crate) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement 
         class: name("routine"),
         not_before: None,
         not_after: None,
-        hours: "always".into(),
+        hours: None,
         reference: None,
         void: Vec::new(),
         origin: origin(),

@@ -135,6 +135,7 @@ pub fn policy(gateway: Gateway, rules: &[Rule], guardrails: &[Guardrail]) -> Pol
         services: Vec::new(),
         agreements: numbers.into_iter().map(agreement).collect(),
         rules: rules.to_vec(),
+        signed_after: None,
         shadowed: Vec::new(),
         guardrails: guardrails.to_vec(),
         routes: routes(gateway),
@@ -161,6 +162,9 @@ fn agreement(number: u32) -> Agreement {
         from: Vec::new(),
         class: parse("routine"),
         lease_seconds: 259_200,
+        not_before: None,
+        not_after: None,
+        hours: None,
     }
 }
 

@@ -133,7 +133,7 @@ fn what_cannot_be_enforced_yet_is_named_and_compiles_to_nothing() {
         assert!(void.contains(&Void::Unsupported(what.to_owned())), "{what} in {void:?}");
     }
     let warned = |text: &str| resolved.warnings.iter().any(|warning| warning.message.contains(text));
-    for what in ["identity", "roles", "hours", "VLAN 120", "[[sla]]", "'metered'", "[[management-allow]]"] {
+    for what in ["identity", "roles", "VLAN 120", "[[sla]]", "'metered'", "[[management-allow]]"] {
         assert!(warned(what), "{what}");
     }
 }

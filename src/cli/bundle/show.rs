@@ -5,10 +5,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::role;
-use crate::bundle::{self, Bundle, BundleError, MAX_OCTETS, NextHop, Policy, Trust};
+use crate::bundle::{self, Agreement, Bundle, BundleError, MAX_OCTETS, Moment, NextHop, Policy, Trust};
 use crate::cli::output::{print, print_json, table};
 use crate::cli::{Exit, Failure};
 
@@ -108,6 +109,7 @@ fn document(bundle: &Bundle, verified: bool) -> Value {
 
 fn page(bundle: &Bundle, trust: Option<&Path>) -> String {
     let Bundle { network, gateway, generation, policy, membership, narrowing, digest } = bundle;
+    let now = Timestamp::now();
     let mut text = format!(
         "gateway {gateway} ({}) at site {}, network {network}, generation {generation}\n{digest}\n",
         role(policy.role),
@@ -132,7 +134,7 @@ fn page(bundle: &Bundle, trust: Option<&Path>) -> String {
         table(["link", "uplink", "to", "endpoints"], links),
         table(["route", "to"], routes),
         departments(policy),
-        agreements(bundle),
+        agreements(bundle, now),
     ] {
         if !part.is_empty() {
             text += "\n";
@@ -155,8 +157,14 @@ fn departments(policy: &Policy) -> String {
     table(["department", "name", "site", "overlay", "segment"], rows)
 }
 
-fn agreements(bundle: &Bundle) -> String {
-    let Bundle { policy, narrowing, .. } = bundle;
+/// What becomes of an agreement at a gateway that knows the time and hears the controller.
+fn standing(bundle: &Bundle, agreement: &Agreement, now: Timestamp) -> String {
+    let withheld = bundle.narrowing.withholds(agreement.number).or_else(|| Moment::at(now).withholds(agreement));
+    withheld.map_or_else(|| "in force".to_owned(), |why| why.to_string())
+}
+
+fn agreements(bundle: &Bundle, now: Timestamp) -> String {
+    let policy = &bundle.policy;
     let named = |number: u32| {
         let found = policy.departments.iter().find(|department| department.number == number);
         found.map_or_else(|| number.to_string(), |department| department.name.to_string())
@@ -164,13 +172,12 @@ fn agreements(bundle: &Bundle) -> String {
     let rows = policy.agreements.iter().map(|agreement| {
         let service = policy.services.iter().find(|service| service.number == agreement.service);
         let from: Vec<String> = agreement.from.iter().map(|&number| named(number)).collect();
-        let standing = if narrowing.removes(agreement.number) { "removed" } else { "in force" };
         [
             agreement.id.to_string(),
             service.map_or_else(String::new, |service| service.name.to_string()),
             from.join(" "),
             agreement.class.to_string(),
-            standing.to_owned(),
+            standing(bundle, agreement, now),
         ]
     });
     table(["agreement", "service", "from", "class", "standing"], rows)

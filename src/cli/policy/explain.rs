@@ -190,7 +190,7 @@ fn agreed(answer: &Answer<'_>) -> Option<Agreed> {
         class: agreement.class.to_string(),
         number: None,
         lease_seconds: None,
-        hours: Some(agreement.hours.clone()),
+        hours: Some(agreement.hours().to_owned()),
         not_before: agreement.not_before.map(|date| date.to_string()),
         not_after: agreement.not_after.map(|date| date.to_string()),
         reference: agreement.reference.as_deref().map(printable),
@@ -265,6 +265,11 @@ fn change_text(model: &Model, change: &Change) -> String {
         ),
         Change::Extend { agreement, ended } => format!(
             "{agreement} ({}) ended at {ended}: a later not_after, signed again by {}",
+            file(agreement),
+            councils(agreement, None)
+        ),
+        Change::AtOtherHours { agreement, hours } => format!(
+            "wait for the hours of {agreement} ({}): {hours}; or other hours, signed again by {}",
             file(agreement),
             councils(agreement, None)
         ),

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let devices =
         Devices { tunnel: arguments.device.clone(), mtu: arguments.mtu, wans: wans(&model, &arguments.gateway) };
     let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Invalid, error.to_string(), "");
-    let ruleset = Ruleset::compile(policy, &devices).map_err(|error| refused(&error))?;
+    let ruleset = Ruleset::compile(&policy.at(model.at), &devices).map_err(|error| refused(&error))?;
     let script = ruleset.script(&remarks(&model)).map_err(|error| refused(&error))?;
     let head = format!("# {} of network '{}' as of {}\n", arguments.gateway, model.network, model.at);
     output::print(&(head + &script))?;

@@ -1,10 +1,12 @@
 //! Why flows pass on one side alone: what the other side lacks, or has against them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Way;
 use super::side::{Deal, Grant, Offer, Side, Window, space};
 use super::space::Space;
+use crate::bundle::Hours;
 use crate::net::Family;
 use crate::policy::Origin;
 
@@ -17,6 +19,8 @@ pub enum Kind {
     Void,
     /// The agreement's dates.
     Dates,
+    /// The agreement's hours.
+    Hours,
     /// Whether the agreement names the consumer.
     Consumer,
     /// The service: whether it is there, and which one the agreement is about.
@@ -38,6 +42,7 @@ impl Kind {
             Self::Agreement => "agreement",
             Self::Void => "consent",
             Self::Dates => "dates",
+            Self::Hours => "hours",
             Self::Consumer => "consumer",
             Self::Service => "service",
             Self::Hosts => "hosts",
@@ -155,6 +160,11 @@ impl Asked<'_> {
         if !other.window.covers(self.window) {
             let turn = self.turn(&deal.window.to_string(), &other.window.to_string());
             causes.push(cause(Kind::Dates, format!("{}: {turn}", deal.id), place()));
+        }
+        if deal.hours != other.hours {
+            let words = |hours: &Option<Arc<Hours>>| hours.as_deref().map_or("always", Hours::text).to_owned();
+            let turn = self.turn(&words(&deal.hours), &words(&other.hours));
+            causes.push(cause(Kind::Hours, format!("{}: {turn}", deal.id), place()));
         }
         let consumer = &self.side.departments[self.grant.consumer].name;
         if !other.from.contains(consumer) {

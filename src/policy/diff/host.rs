@@ -3,16 +3,20 @@
 //! ```text
 //!  sources   ├── atom ──┼──── atom ────┼─ atom ─┤     between all ends of prefixes of grants and guardrails, of both sides
 //!  per atom  ├─ slab ─┼──── slab ──────┤            between all ends of windows
-//!  per slab  (granted - denied) of the new side against that of the old
+//!  per slab  ├ part ┼ part ┤                        of the week, between all ends of hours
+//!  per part  (granted - denied) of the new side against that of the old
 //! ```
 //!
-//! Within an atom and a slab nothing differs, so that two sets of flows say all.
+//! Within an atom, a slab and a part nothing differs, so that two sets of flows say all.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::side::{Denial, Grant, Side, Window, same};
 use super::space::Space;
+use super::when::{self, When};
+use crate::bundle::Hours;
 use crate::net::Family;
 
 /// What changes for some sources during some time.
@@ -20,6 +24,8 @@ use crate::net::Family;
 pub struct Change {
     /// When.
     pub window: Window,
+    /// In which part of the week.
+    pub when: When,
     /// What passes on the old side alone.
     pub lost: Space,
     /// What passes on the new side alone.
@@ -156,24 +162,53 @@ fn changes(old: &[Grant], new: &[Grant], old_denied: &Space, new_denied: &Space,
     let mut changes: Vec<Change> = Vec::new();
     for &[from, until] in bounds.array_windows() {
         let window = Window { from, until };
-        let (before, after) = (granted(old, window).minus(old_denied), granted(new, window).minus(new_denied));
+        for change in within(window, old, new, old_denied, new_denied) {
+            let same = |before: &Change| {
+                (&before.when, &before.lost, &before.gained) == (&change.when, &change.lost, &change.gained)
+            };
+            match changes.iter_mut().find(|before| before.window.until == from && same(before)) {
+                Some(before) => before.window.until = until,
+                None => changes.push(change),
+            }
+        }
+    }
+    // Where clocks are turned, or in two zones, a part of the week may never come.
+    changes.retain(|change| change.when.is_empty() || when::first(change.window, &change.when).is_some());
+    changes
+}
+
+/// What changes in a window within which no grant begins or ends.
+fn within(window: Window, old: &[Grant], new: &[Grant], old_denied: &Space, new_denied: &Space) -> Vec<Change> {
+    let open = old.iter().chain(new).filter(|grant| grant.window.covers(window));
+    let mut changes: Vec<Change> = Vec::new();
+    for when in when::parts(open) {
+        let before = granted(old, window, &when).minus(old_denied);
+        let after = granted(new, window, &when).minus(new_denied);
         let (lost, gained) = (before.minus(&after), after.minus(&before));
         if lost.is_empty() && gained.is_empty() {
             continue;
         }
-        match changes.last_mut() {
-            Some(change) if change.window.until == from && change.lost == lost && change.gained == gained => {
-                change.window.until = until;
+        match changes.iter_mut().find(|change| (&change.lost, &change.gained) == (&lost, &gained)) {
+            // Two parts of one zone's week are one; of several zones' they are told apart.
+            Some(Change { when: known, .. }) if known.len() == 1 && when.len() == 1 => {
+                let spans = [known[0].week(), when[0].week()].concat();
+                known[0] = Arc::new(known[0].with_week(spans));
             }
-            _ => changes.push(Change { window, lost, gained }),
+            Some(_) | None => changes.push(Change { window, when, lost, gained }),
         }
     }
+    // The whole of the week needs no words.
+    let whole = [(0, Hours::WEEK)];
+    changes
+        .iter_mut()
+        .filter(|change| matches!(change.when.as_slice(), [hours] if hours.week() == whole))
+        .for_each(|change| change.when.clear());
     changes
 }
 
-/// What some grants allow throughout a window within which none begins or ends.
-fn granted(grants: &[Grant], window: Window) -> Space {
-    let open = grants.iter().filter(|grant| grant.window.covers(window));
+/// What some grants allow throughout a part of a window within which none begins or ends.
+fn granted(grants: &[Grant], window: Window, when: &When) -> Space {
+    let open = grants.iter().filter(|grant| grant.window.covers(window) && when::is_open(grant, when));
     open.fold(Space::default(), |space, grant| space.or(&grant.space))
 }
 

@@ -17,13 +17,16 @@ mod side;
 mod space;
 #[cfg(test)]
 mod tests;
+mod when;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::Origin;
+use crate::bundle::Hours;
 use crate::identity::{Id, Qualified};
 use crate::net::{Family, Flow, Prefix};
 
@@ -83,6 +86,8 @@ pub struct Row {
     pub flows: Words,
     /// When.
     pub window: Window,
+    /// In which part of the week: within all of these hours; always where there are none.
+    pub when: Vec<Arc<Hours>>,
     /// By which agreements, on the side where they pass.
     pub by: Vec<By>,
     /// Why, by what stands on the other side.
@@ -105,13 +110,19 @@ struct Cover {
 impl Row {
     /// Whether the verdict on this flow changes at this instant for what the row tells of.
     pub fn covers(&self, flow: &Flow, at: Timestamp) -> bool {
-        let (second, family) = (at.as_second(), Family::of(flow.destination));
-        (self.window.from..self.window.until).contains(&second)
-            && self.cover.iter().any(|cover| {
-                cover.host == flow.destination
-                    && (cover.first..=cover.last).contains(&flow.source)
-                    && cover.space.contains(flow.protocol, flow.aim, family)
-            })
+        (self.window.from..self.window.until).contains(&at.as_second())
+            && self.when.iter().all(|hours| hours.contains(at))
+            && self.has(flow)
+    }
+
+    /// Whether the verdict on this flow changes at any time for what the row tells of.
+    pub fn has(&self, flow: &Flow) -> bool {
+        let family = Family::of(flow.destination);
+        self.cover.iter().any(|cover| {
+            cover.host == flow.destination
+                && (cover.first..=cover.last).contains(&flow.source)
+                && cover.space.contains(flow.protocol, flow.aim, family)
+        })
     }
 }
 

@@ -9,12 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use jiff::Timestamp;
-
 use super::cause::{Asked, Cause};
 use super::host::{Host, Piece, covering, follows};
 use super::side::{Grant, Side, Window};
 use super::space::{Space, Words};
+use super::when::{self, When};
 use super::{By, Consumer, Cover, Row, Way};
 use crate::identity::Qualified;
 use crate::net::{Family, Flow};
@@ -25,6 +24,7 @@ struct Share {
     way: Way,
     service: Qualified,
     window: Window,
+    when: When,
     flows: Words,
     by: Vec<By>,
     causes: Vec<Cause>,
@@ -49,6 +49,7 @@ struct Part<'a> {
     side: &'a Side,
     other: &'a Side,
     window: Window,
+    when: &'a When,
     source: IpAddr,
 }
 
@@ -62,9 +63,9 @@ impl<'a> Rows<'a> {
     pub fn add(&mut self, host: &Host<'_>, piece: &Piece) {
         let (old, new, source) = (self.old, self.new, piece.first);
         for change in &piece.changes {
-            let window = change.window;
-            let lost = Part { way: Way::Lost, side: old, other: new, window, source };
-            let gained = Part { way: Way::Gained, side: new, other: old, window, source };
+            let (window, when) = (change.window, &change.when);
+            let lost = Part { way: Way::Lost, side: old, other: new, window, when, source };
+            let gained = Part { way: Way::Gained, side: new, other: old, window, when, source };
             for (part, grants, space) in [(lost, host.old, &change.lost), (gained, host.new, &change.gained)] {
                 for (share, consumer, space) in part.shares(covering(grants, source), space) {
                     let consumers = self.shares.entry(share).or_default();
@@ -95,7 +96,10 @@ impl<'a> Rows<'a> {
 impl Part<'_> {
     /// Flows by the services whose grants let them pass, each of them once.
     fn shares(&self, grants: &[Grant], space: &Space) -> Vec<(Share, Qualified, Space)> {
-        let meets = |grant: &&Grant| grant.window.from < self.window.until && self.window.from < grant.window.until;
+        let meets = |grant: &&Grant| {
+            let open = self.when.is_empty() || grant.hours.as_ref().is_none_or(|hours| when::meets(self.when, hours));
+            open && grant.window.from < self.window.until && self.window.from < grant.window.until
+        };
         let mut open: Vec<&Grant> = grants.iter().filter(meets).collect();
         open.sort_by_key(|grant| self.side.agreements[grant.agreement].number);
         let (mut left, mut shares) = (space.clone(), Vec::new());
@@ -116,13 +120,14 @@ impl Part<'_> {
         for grant in grants.iter().filter(|grant| !grant.space.and(space).is_empty()) {
             let deal = &self.side.agreements[grant.agreement];
             by.insert(By { agreement: deal.id.clone(), origin: deal.origin.clone() });
-            let Self { way, side, other, window, source } = *self;
+            let Self { way, side, other, window, source, .. } = *self;
             causes.extend(Asked { way, side, other, grant, source, space, window }.causes());
         }
         Share {
             way: self.way,
             service: self.side.services[first.service].name.clone(),
             window: self.window,
+            when: self.when.clone(),
             flows: space.words(Family::of(first.host)),
             by: by.into_iter().collect(),
             causes: causes.into_iter().collect(),
@@ -181,7 +186,7 @@ fn row(share: &Share, hosts: Vec<IpAddr>, from: Vec<Consumer>, cover: Vec<Cover>
         let (protocol, aim) = cover.space.sample(Family::of(cover.host))?;
         Some(Flow { source: usual(cover.first, cover.last), destination: cover.host, protocol, aim })
     })?;
-    let at = Timestamp::from_second(share.window.from).ok()?;
+    let at = when::first(share.window, &share.when)?;
     Some(Row {
         way: share.way,
         from,
@@ -189,6 +194,7 @@ fn row(share: &Share, hosts: Vec<IpAddr>, from: Vec<Consumer>, cover: Vec<Cover>
         hosts,
         flows: share.flows.clone(),
         window: share.window,
+        when: share.when.clone(),
         by: share.by.clone(),
         causes: share.causes.clone(),
         witness: (witness, at),

@@ -6,7 +6,7 @@
 //!  Policy ─┘         └─ departments, services, agreements               to say why
 //! ```
 //!
-//! A bundle knows neither dates nor consents: whatever it holds is granted at all times.
+//! A bundle knows no consents: whatever it holds is granted at its time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::space::Space;
-use crate::bundle::{self, Guardrail, Match};
+use crate::bundle::{self, Guardrail, Hours, Match};
 use crate::identity::{Id, Qualified};
 use crate::net::{Family, PortMatch, Prefix};
 use crate::policy::model::{self, Model};
@@ -35,10 +35,10 @@ impl Window {
     /// At all times.
     pub const ALWAYS: Self = Self { from: i64::MIN, until: i64::MAX };
 
-    fn of(agreement: &model::Agreement) -> Self {
+    fn of(not_before: Option<Timestamp>, not_after: Option<Timestamp>) -> Self {
         // Both dates belong to the agreement's time.
-        let until = agreement.not_after.map_or(i64::MAX, |end| end.as_second().saturating_add(1));
-        Self { from: agreement.not_before.map_or(i64::MIN, Timestamp::as_second), until }
+        let until = not_after.map_or(i64::MAX, |end| end.as_second().saturating_add(1));
+        Self { from: not_before.map_or(i64::MIN, Timestamp::as_second), until }
     }
 
     /// Whether all of `other` lies in it.
@@ -72,6 +72,8 @@ pub struct Grant {
     pub space: Arc<Space>,
     /// When.
     pub window: Window,
+    /// At which hours, if not at all.
+    pub hours: Option<Arc<Hours>>,
     /// Its place in [`Side::agreements`].
     pub agreement: usize,
     /// The consumer's place in [`Side::departments`].
@@ -83,7 +85,8 @@ pub struct Grant {
 impl Grant {
     /// What of it decides.
     fn same(&self, other: &Self) -> bool {
-        self.source == other.source && self.window == other.window && self.space == other.space
+        (self.source, self.window, &self.hours) == (other.source, other.window, &other.hours)
+            && self.space == other.space
     }
 }
 
@@ -128,6 +131,8 @@ pub struct Deal {
     pub from: Vec<Qualified>,
     /// When it is in force.
     pub window: Window,
+    /// At which hours, if not at all.
+    pub hours: Option<Arc<Hours>>,
     /// Why it is not, whatever the time.
     pub void: Vec<String>,
     /// Where it stands.
@@ -230,7 +235,8 @@ impl Side {
                 id: agreement.id.clone(),
                 service: service(agreement.service).map(|service| service.name.clone()),
                 from: agreement.from.iter().filter_map(|&number| name(number)).collect(),
-                window: Window::ALWAYS,
+                window: Window::of(agreement.not_before, agreement.not_after),
+                hours: agreement.hours.clone().map(Arc::new),
                 void: Vec::new(),
                 origin: None,
             });
@@ -248,7 +254,8 @@ impl Side {
         let departments: BTreeMap<u32, _> = policy.departments.iter().map(|it| (it.number, it)).collect();
         let services: BTreeMap<u32, _> = policy.services.iter().map(|it| (it.number, it)).collect();
         let agreements: BTreeMap<u32, _> = policy.agreements.iter().map(|it| (it.number, it)).collect();
-        for rule in &policy.rules {
+        // What further agreements grant of the same counts at times at which the first is not in force.
+        for rule in policy.rules.iter().chain(&policy.shadowed) {
             let family = Family::of(rule.destination);
             let (department, agreement) = (departments.get(&rule.department), agreements.get(&rule.agreement));
             let (Some(department), Some(agreement)) = (department, agreement) else { continue };
@@ -265,7 +272,8 @@ impl Side {
                     host: rule.destination,
                     source,
                     space: Arc::clone(space),
-                    window: Window::ALWAYS,
+                    window: self.agreements[agreement].window,
+                    hours: self.agreements[agreement].hours.clone(),
                     agreement,
                     consumer,
                     service,
@@ -286,7 +294,8 @@ impl Side {
                 let overlay = self.departments[consumer].overlay.iter().filter(|prefix| prefix.family() == family);
                 for &source in overlay {
                     let space = spaces.of(&offer.ports, family);
-                    grants.push(Grant { host, source, space, window: deal.window, agreement, consumer, service });
+                    let (window, hours) = (deal.window, deal.hours.clone());
+                    grants.push(Grant { host, source, space, window, hours, agreement, consumer, service });
                 }
             }
         }
@@ -366,7 +375,8 @@ fn deal(agreement: &model::Agreement) -> Deal {
         id: agreement.id.clone(),
         service: Some(agreement.service.clone()),
         from: agreement.from.clone(),
-        window: Window::of(agreement),
+        window: Window::of(agreement.not_before, agreement.not_after),
+        hours: agreement.hours.clone().map(Arc::new),
         void: agreement.lasting_void().map(ToString::to_string).collect(),
         origin: Some(agreement.origin.clone()),
     }

@@ -109,6 +109,34 @@ fn each_cause_is_told() {
 }
 
 #[test]
+fn hours_are_compared_by_what_they_mean() {
+    let with_hours = |text: &str| {
+        let mut one = agreement(1, "leeds/sa", &["york/a"]);
+        one.hours = crate::bundle::Hours::parse(text).expect("hours");
+        with(vec![one])
+    };
+    let told = |old: &str, new: &str| -> Vec<String> {
+        let rows = between(&with_hours(old), &with_hours(new), 0).rows;
+        let when = |row: &Row| row.when.iter().map(|hours| hours.to_string()).collect::<Vec<_>>().join(" and ");
+        rows.iter().map(|row| format!("{} {}", row.way.label(), when(row))).collect()
+    };
+    let office = "Mon-Fri 07:00-19:00 Europe/London";
+    assert_eq!(told(office, office), [""; 0]);
+    assert_eq!(told(office, "Mon-Wed 07:00-19:00, Thu-Fri 07:00-19:00 Europe/London"), [""; 0]);
+    assert_eq!(told("always", "Mon-Sun 00:00-24:00 UTC"), [""; 0]);
+    assert_eq!(
+        told(office, "Mon-Fri 08:00-20:00 Europe/London"),
+        ["lost Mon-Fri 07:00-08:00 Europe/London", "gained Mon-Fri 19:00-20:00 Europe/London"]
+    );
+    assert_eq!(told("always", "Mon 00:00-24:00 UTC"), ["lost Tue-Sun 00:00-24:00 UTC"]);
+    // Another zone with the same clock: nothing that anybody could notice.
+    assert_eq!(told("Mon 07:00-08:00 Europe/Berlin", "Mon 07:00-08:00 Europe/Vienna"), [""; 0]);
+    let row = &between(&with_hours("Mon 07:00-08:00 UTC"), &with_hours("Mon 07:00-09:00 UTC"), 0).rows[0];
+    assert_eq!(row.causes[0].text, "A-1: Mon 07:00-08:00 UTC → Mon 07:00-09:00 UTC");
+    assert_eq!(row.witness.1.to_string(), "1970-01-05T08:00:00Z");
+}
+
+#[test]
 fn another_agreement_for_the_same_is_no_difference() {
     let old = with(vec![agreement(1, "leeds/sa", &["york/a"])]);
     let new = with(vec![agreement(2, "leeds/sa", &["york/a"])]);
@@ -129,18 +157,32 @@ fn a_definition_and_what_a_gateway_was_told_of_it_are_the_same_to_the_gateway() 
     );
 }
 
-const INSTANTS: [i64; 7] = [999, 1000, 1999, 2000, 2001, 3000, 3001];
+/// In the first hour of a Thursday in UTC, the second one in London; at last Friday's noon.
+const INSTANTS: [i64; 12] = [999, 1000, 1199, 1200, 1799, 1800, 1999, 2000, 2001, 3000, 3001, 129_600];
 
-fn dates() -> impl Strategy<Value = Vec<(Option<i64>, Option<i64>)>> {
+/// Of two zones, with parts in common; the last two say the same.
+const HOURS: [&str; 5] = [
+    "Thu 00:20-00:40 UTC",
+    "Thu 00:00-00:30, Fri 11:00-13:00 UTC",
+    "Thu-Fri 01:30-20:00 Europe/London",
+    "Mon-Sun 00:00-24:00 UTC",
+    "Sat-Fri 00:00-24:00 UTC",
+];
+
+type Dates = (Option<i64>, Option<i64>, Option<&'static str>);
+
+fn dates() -> impl Strategy<Value = Vec<Dates>> {
     let date = || prop::option::of(prop::sample::select([1000, 2000, 3000].as_slice()));
-    prop::collection::vec((date(), date()), 12)
+    let hours = prop::option::of(prop::sample::select(HOURS.as_slice()));
+    prop::collection::vec((date(), date(), hours), 12)
 }
 
-/// A model whose agreements have dates.
+/// A model whose agreements have dates and hours.
 fn dated() -> impl Strategy<Value = Model> {
     (models(), dates()).prop_map(|(mut model, dates)| {
-        for (agreement, (from, until)) in model.agreements.iter_mut().zip(dates) {
+        for (agreement, (from, until, hours)) in model.agreements.iter_mut().zip(dates) {
             (agreement.not_before, agreement.not_after) = (from.map(at), until.map(at));
+            agreement.hours = hours.map(|text| text.parse().expect("hours"));
         }
         model
     })
@@ -216,7 +258,7 @@ proptest! {
     fn nothing_differs_from_itself_and_the_other_way_round_lost_is_gained(old in dated(), new in dated()) {
         prop_assert!(between(&old, &old, 0).is_empty());
         let turned = |way| if way == Way::Lost { Way::Gained } else { Way::Lost };
-        let key = |row: &Row, way| format!("{:?} {} {} {:?} {:?} {:?}", way, row.service, row.flows, row.window, row.hosts, row.from);
+        let key = |row: &Row, way| format!("{:?} {} {} {:?} {:?} {:?}", way, row.service, row.flows, (row.window, &row.when), row.hosts, row.from);
         let mut there: Vec<String> = between(&old, &new, 0).rows.iter().map(|row| key(row, row.way)).collect();
         let mut back: Vec<String> = between(&new, &old, 0).rows.iter().map(|row| key(row, turned(row.way))).collect();
         there.sort();

@@ -67,7 +67,8 @@ pub(super) fn path(
     let policies = compile_for(model, source.department.map(|department| &department.name), &names);
     let step = |policy: &crate::bundle::Policy| {
         let (_, part) = *parts.iter().find(|(gateway, _)| **gateway == policy.gateway)?;
-        Some(Step { gateway: policy.gateway.clone(), role: policy.role, part, judgement: policy.judge(flow) })
+        let judgement = policy.at(model.at).judge(flow);
+        Some(Step { gateway: policy.gateway.clone(), role: policy.role, part, judgement })
     };
     policies.iter().filter_map(step).collect()
 }

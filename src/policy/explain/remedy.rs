@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::department_of;
+use crate::bundle::Hours;
 use crate::identity::{Id, Name, Qualified};
 use crate::net::{Aim, Flow, PortMatch, Protocol};
 use crate::policy::evaluate::{Verdict, guardrails_against, guardrails_around};
@@ -55,6 +56,13 @@ pub enum Change {
         agreement: Id,
         /// When it begins.
         begins: Timestamp,
+    },
+    /// An agreement's hours come round by themselves, or are widened and signed again.
+    AtOtherHours {
+        /// The agreement.
+        agreement: Id,
+        /// Its hours.
+        hours: Hours,
     },
     /// An agreement that has ended is given a later `not_after` and signed again.
     Extend {
@@ -176,7 +184,11 @@ fn widened(model: &Model, flow: &Flow, source: &Department, service: &Service) -
 fn weight(changes: &[Change]) -> u32 {
     let of = |change: &Change| match change {
         Change::Consent { .. } => 1,
-        Change::Begin { .. } | Change::Extend { .. } | Change::DoWithout { .. } | Change::AddConsumer { .. } => 4,
+        Change::Begin { .. }
+        | Change::Extend { .. }
+        | Change::AtOtherHours { .. }
+        | Change::DoWithout { .. }
+        | Change::AddConsumer { .. } => 4,
         Change::NewAgreement { .. } => 6,
         Change::AddPort { .. } => 10,
         Change::LiftGuardrail(_) => 20,
@@ -209,6 +221,9 @@ fn by(agreement: &Agreement, source: &Department) -> Option<Vec<Change>> {
             Void::ConsentMissing(_) => {}
             Void::NotYet(begins) => changes.push(Change::Begin { agreement: id.clone(), begins: *begins }),
             Void::Ended(ended) => changes.push(Change::Extend { agreement: id.clone(), ended: *ended }),
+            Void::OutsideHours(hours) => {
+                changes.push(Change::AtOtherHours { agreement: id.clone(), hours: hours.clone() })
+            }
             Void::Unsupported(what) => changes.push(Change::DoWithout { agreement: id.clone(), what: what.clone() }),
         }
     }
@@ -223,7 +238,7 @@ fn by(agreement: &Agreement, source: &Department) -> Option<Vec<Change>> {
 fn lacking(void: &Void) -> Option<&Name> {
     match void {
         Void::ConsentMissing(council) => Some(council),
-        Void::NotYet(_) | Void::Ended(_) | Void::Unsupported(_) => None,
+        Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) | Void::Unsupported(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::Judgement;
+use crate::bundle::{Hours, Judgement};
 use crate::identity::Qualified;
 use crate::net::{Aim, Protocol};
 use crate::policy::model::{Object, Subject, Void};
@@ -154,6 +154,11 @@ fn make(model: &mut Model, change: &Change) {
             agreement.void.retain(|void| !matches!(void, Void::Ended(_)));
             signed(agreement);
         }),
+        Change::AtOtherHours { agreement, .. } => changed(model, agreement, &|agreement| {
+            agreement.hours = None;
+            agreement.void.retain(|void| !matches!(void, Void::OutsideHours(_)));
+            signed(agreement);
+        }),
         Change::DoWithout { agreement, what } => changed(model, agreement, &|agreement| {
             agreement.void.retain(|void| *void != Void::Unsupported(what.clone()));
             signed(agreement);
@@ -189,7 +194,7 @@ fn make(model: &mut Model, change: &Change) {
 
 /// Some agreements begin later, have ended, or lack something.
 fn varied() -> impl Strategy<Value = Model> {
-    let kinds = prop::collection::vec(0..6_u8, 7);
+    let kinds = prop::collection::vec(0..7_u8, 7);
     (models(), kinds).prop_map(|(mut model, kinds)| {
         let at = model.at;
         let day = jiff::SignedDuration::from_hours(24);
@@ -204,6 +209,13 @@ fn varied() -> impl Strategy<Value = Model> {
                     agreement.void.push(Void::Ended(at - day));
                 }
                 2 => agreement.void.push(Void::Unsupported("roles".to_owned())),
+                // It is a Thursday's first second.
+                3 => {
+                    let hours: Hours = "Mon 07:00-08:00 UTC".parse().expect("hours");
+                    agreement.void.push(Void::OutsideHours(hours.clone()));
+                    agreement.hours = Some(hours);
+                }
+                4 => agreement.hours = Some("Thu 00:00-00:01 UTC".parse().expect("hours")),
                 _ => {}
             }
         }
@@ -261,7 +273,7 @@ proptest! {
         let gateways = policies.keys().map(Some).chain([None]);
         for only in gateways {
             for step in path::path(&model, &source, &destination, &flow, only) {
-                prop_assert_eq!(&step.judgement, &policies[&step.gateway].judge(&flow), "{:?}", step);
+                prop_assert_eq!(&step.judgement, &policies[&step.gateway].at(model.at).judge(&flow), "{:?}", step);
             }
         }
     }

@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use super::Draft;
 use super::consent::Consents;
-use super::hours::{self, HoursError};
 use super::reader::Reader;
+use crate::bundle::{self, Hours, HoursError, standing};
 use crate::identity::{Id, Name, Qualified, Signed};
 use crate::policy::document::{self, AgreementFile, Document};
 use crate::policy::finding::{Code, Report, nearest};
@@ -21,7 +21,7 @@ struct Plain {
     service: Qualified,
     class: Name,
     identity: &'static str,
-    hours: String,
+    hours: Option<Hours>,
     not_before: Option<jiff::Timestamp>,
     not_after: Option<jiff::Timestamp>,
     roles: Vec<String>,
@@ -141,7 +141,7 @@ impl<'a> Desk<'a> {
         let words = [("none", "none"), ("directory", "directory"), ("card", "card")];
         let identity = written.identity.as_ref().map_or(Some("none"), |text| reader.choice(text, &words));
         let roles = roles(&mut reader, &written.roles);
-        let hours = written.hours.as_ref().map_or(Some("always".to_owned()), |text| hours_of(&mut reader, text));
+        let hours = written.hours.as_ref().map_or(Some(None), |text| hours_of(source, &mut reader, text));
         let not_before = written.not_before.as_ref().map(|date| reader.date(date));
         let not_after = written.not_after.as_ref().map(|date| reader.date(date));
         if let (Some(Some(begin)), Some(Some(end)), Some(date)) = (not_before, not_after, &written.not_after)
@@ -239,12 +239,14 @@ impl<'a> Desk<'a> {
         (given, void)
     }
 
+    /// Why its dates and hours keep it from being in force now.
     fn dates(&mut self, plain: &Plain, source: &Source, written: &document::Agreement) -> Option<Void> {
-        let void = standing(plain.not_before, plain.not_after, self.draft.at)?;
         let at = self.draft.at;
+        let untimely = standing(plain.not_before, plain.not_after, plain.hours.as_ref(), at)?;
+        let void = Void::of(untimely)?;
         match (&void, &written.not_before, &written.not_after) {
             (Void::NotYet(begin), Some(date), _) => {
-                let message = format!("the agreement begins at {begin}, after {at}: it compiles to nothing");
+                let message = format!("the agreement begins at {begin}, after {at}: until then it compiles to nothing");
                 self.report.warning(source.mark(date.span()), Code::NotYet, message);
             }
             (Void::Ended(end), _, Some(date)) => {
@@ -253,6 +255,7 @@ impl<'a> Desk<'a> {
                     .warning(source.mark(date.span()), Code::Ended, message)
                     .advise("remove the file, or agree on new dates and sign again");
             }
+            // Twice a day is no news.
             _ => {}
         }
         Some(void)
@@ -271,9 +274,6 @@ impl<'a> Desk<'a> {
         }
         if let Some(role) = written.roles.first() {
             lacks.push((role.span(), "roles".to_owned()));
-        }
-        if let (true, Some(text)) = (plain.hours != "always", &written.hours) {
-            lacks.push((text.span(), format!("hours = \"{}\"", plain.hours)));
         }
         if let Some(vlan) = self.draft.department(&service.department).and_then(|department| department.vlan) {
             lacks.push((written.service.span(), format!("the provider's segment on VLAN {vlan}")));
@@ -324,21 +324,11 @@ fn terms_of(plain: &Plain, service: &model::Service, consumers: &Consumers, coun
         identity: plain.identity,
         roles: &plain.roles,
         class: &plain.class,
-        hours: &plain.hours,
+        hours: plain.hours.as_ref().map_or("always", Hours::text),
         not_before: plain.not_before,
         not_after: plain.not_after,
     };
     Terms::new(&wording, councils)
-}
-
-/// Why an agreement with these dates is not in force at an instant. Both ends belong to its time.
-pub(in crate::policy) fn standing(
-    not_before: Option<jiff::Timestamp>,
-    not_after: Option<jiff::Timestamp>,
-    at: jiff::Timestamp,
-) -> Option<Void> {
-    let early = not_before.filter(|begin| at < *begin).map(Void::NotYet);
-    early.or_else(|| not_after.filter(|end| at > *end).map(Void::Ended))
 }
 
 fn roles(reader: &mut Reader<'_>, texts: &[Spanned<String>]) -> Option<Vec<String>> {
@@ -352,10 +342,21 @@ fn roles(reader: &mut Reader<'_>, texts: &[Spanned<String>]) -> Option<Vec<Strin
     Some(seen.into_iter().collect())
 }
 
-fn hours_of(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
-    let Err(error) = hours::check(text.get_ref()) else { return Some(text.get_ref().clone()) };
+/// The hours, if they are any; `Some(None)` for `always`.
+fn hours_of(source: &Source, reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<Option<Hours>> {
+    let error = match Hours::parse(text.get_ref()) {
+        Ok(hours) => {
+            if let Some([one, other]) = hours.as_ref().and_then(Hours::overlap) {
+                let message = format!("'{one}' and '{other}' have a time in common");
+                let help = "both count; leave out what stands twice";
+                reader.report.warning(source.mark(text.span()), Code::Overlap, message).advise(help);
+            }
+            return Some(hours);
+        }
+        Err(error) => error,
+    };
     let zones = match &error {
-        HoursError::UnknownZone(_) => hours::zones(),
+        HoursError::UnknownZone(_) => bundle::zones(),
         HoursError::Malformed(_)
         | HoursError::BadDay(_)
         | HoursError::BadTime(_)

@@ -16,7 +16,6 @@ mod consent;
 mod council;
 mod department;
 mod guardrail;
-mod hours;
 mod names;
 mod network;
 mod numbers;
@@ -41,7 +40,6 @@ use super::terms::Terms;
 use crate::identity::{Id, Name, Qualified};
 use crate::net::Prefix;
 
-pub(super) use agreement::standing;
 pub use both::both;
 use names::Names;
 

@@ -52,7 +52,14 @@ enum State {
     Unsigned,
     Ended,
     NotYet,
+    /// At hours of which this is the first minute.
+    Open,
+    /// At hours that were over a moment ago.
+    Closed,
 }
+
+/// Those of agreements that are not as most are.
+const ODD: [State; 5] = [State::Unsigned, State::Ended, State::NotYet, State::Open, State::Closed];
 
 struct Accord {
     id: usize,
@@ -131,7 +138,7 @@ impl Network {
             }
             3..5 => {
                 if let Some(at) = some(random, self.accords.len()) {
-                    self.accords[at].state = random.pick(&[State::Unsigned, State::Ended, State::NotYet]);
+                    self.accords[at].state = random.pick(&ODD);
                 }
             }
             5 => self.forbid(random),
@@ -160,7 +167,7 @@ impl Network {
         from.sort();
         from.dedup();
         let odd = random.one_in(6);
-        let state = if odd { random.pick(&[State::Unsigned, State::Ended, State::NotYet]) } else { State::Signed };
+        let state = if odd { random.pick(&ODD) } else { State::Signed };
         self.accords.push(Accord { id: self.last, offer, from, state });
     }
 
@@ -262,6 +269,8 @@ impl Network {
             State::Signed | State::Unsigned => "",
             State::Ended => "not_after = 2026-06-01T09:59:59Z\n",
             State::NotYet => "not_before = 2026-06-01T10:00:01Z\n",
+            State::Open => "hours = \"Mon 11:00-11:01 Europe/London\"\n",
+            State::Closed => "hours = \"Mon-Tue 10:00-11:00 Europe/London\"\n",
         };
         format!(
             "[agreement]\nid = \"A-{}\"\nservice = \"{}\"\nfrom = {}\nclass = \"routine\"\n{date}",

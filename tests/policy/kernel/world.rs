@@ -149,7 +149,7 @@ fn quoted(error: &[u8]) -> Option<Ends> {
 
 fn compiled(model: &Model, mutant: &Mutant) -> Vec<Policy> {
     let mut policies: BTreeMap<String, Policy> =
-        policy::compile(model).into_iter().map(|(name, policy)| (name.to_string(), policy)).collect();
+        policy::compile(model).into_iter().map(|(name, policy)| (name.to_string(), policy.at(model.at))).collect();
     let mut policies: Vec<Policy> = NAMES.iter().map(|name| policies.remove(*name).expect("its policy")).collect();
     policies.iter_mut().for_each(|policy| (mutant.policy)(policy));
     policies

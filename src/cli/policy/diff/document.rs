@@ -32,6 +32,8 @@ struct Line {
     /// As people read it.
     flows: String,
     window: Times,
+    /// In all of which; empty for always.
+    hours: Vec<String>,
     agreements: Vec<Placed>,
     causes: Vec<Cause>,
     witness: Witness,
@@ -125,6 +127,7 @@ impl Line {
             hosts: row.hosts.clone(),
             flows: row.flows.to_string(),
             window: Times::of(row.window),
+            hours: row.when.iter().map(ToString::to_string).collect(),
             agreements: agreements.collect(),
             causes: causes.collect(),
             witness: Witness::of(&flow, at),

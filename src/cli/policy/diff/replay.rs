@@ -119,11 +119,10 @@ fn concerned(rows: &[&Row], start: Timestamp, event: &Event, flow: &Flow) -> Opt
         event::Verdict::Allowed => Way::Lost,
         event::Verdict::Denied => Way::Gained,
     };
-    let begins = |second: i64| Timestamp::from_second(second).map_or(start, |from| from.max(start));
-    let row = rows.iter().find(|row| row.way == way && row.covers(flow, begins(row.window.from)))?;
+    let row = rows.iter().find(|row| row.way == way && row.has(flow))?;
     let conversation = Conversation {
         becomes: if way == Way::Lost { "cut" } else { "newly allowed" },
-        from: begins(row.window.from),
+        from: row.witness.1.max(start),
         source: flow.source,
         source_department: event.source_department.as_ref().map(ToString::to_string),
         destination: flow.destination,

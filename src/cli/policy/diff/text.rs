@@ -129,7 +129,10 @@ fn service(row: &Row) -> String {
 fn when(row: &Row, start: Timestamp) -> Option<String> {
     let from = if row.window.from > start.as_second() { row.window.from } else { i64::MIN };
     let window = Window { from, ..row.window };
-    (window != Window::ALWAYS).then(|| window.to_string())
+    let dates = (window != Window::ALWAYS).then(|| window.to_string());
+    let hours = row.when.iter().map(|hours| hours.to_string());
+    let all: Vec<String> = dates.into_iter().chain(hours).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn by(row: &Row) -> Option<String> {
