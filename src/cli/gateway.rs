@@ -1,7 +1,9 @@
 //! `turnpike gateway`: run a hub or an edge, and speak to a running one.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,8 +14,9 @@ use super::output::print;
 use super::scheduling::Competition;
 use super::workers::Crew;
 use super::{Exit, Failure};
+use crate::bundle::LONGEST_STATEMENT;
 use crate::gateway::control::{self, ControlError, Request, Response};
-use crate::gateway::{Events, Fault, GatewayError, Metrics, Settings};
+use crate::gateway::{Authority, Events, Fault, GatewayError, Metrics, Settings};
 use crate::telemetry::logging;
 
 /// Where a gateway keeps its state unless it is told otherwise.
@@ -38,6 +41,8 @@ enum Command {
     Run(Run),
     /// Have a running gateway read its bundle again, as SIGHUP does, and say what became of it.
     Reload(State),
+    /// Hand the controller's newest heartbeat to a running gateway.
+    Heartbeat(Heartbeat),
     /// Pause or resume the repair of what others change in the kernel.
     #[command(subcommand)]
     Repair(Repair),
@@ -97,9 +102,29 @@ struct Run {
     /// journald where it runs, else off]
     #[arg(long, value_name = "FILE|journald|off", value_parser = events)]
     events: Option<Events>,
+    /// Who vouches for the clock, without which agreements with hours rest: the controller's heartbeats, or this host,
+    /// whose time service is authenticated
+    #[arg(long, value_enum, default_value_t = Clock::Heartbeat)]
+    clock: Clock,
     /// How the log on stderr is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A heartbeat says that the controller lives and what time it is: leases begin anew, and the clock is confirmed if it is within
+5 minutes of it. 'turnpike bundle heartbeat' makes one for all gateways.
+
+Exit codes: 0 taken, 1 refused, 69 no gateway runs.
+
+Example:
+  turnpike gateway heartbeat /run/turnpike/heartbeat")]
+struct Heartbeat {
+    /// The heartbeat.
+    file: PathBuf,
+    #[command(flatten)]
+    state: State,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +132,14 @@ struct State {
     /// The gateway's state folder.
     #[arg(long = "state", value_name = "DIR", default_value = STATE)]
     folder: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Clock {
+    /// The controller's heartbeats.
+    Heartbeat,
+    /// This host.
+    Host,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -137,6 +170,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Run(arguments) => start(arguments),
         Command::Reload(state) => tell(&state, &Request::Reload),
+        Command::Heartbeat(arguments) => heartbeat(&arguments),
         Command::Repair(Repair::Pause { state, length }) => {
             tell(&state, &Request::PauseRepair { seconds: length.as_secs() })
         }
@@ -167,10 +201,37 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         offloads,
         scheduling,
         workers,
+        authority: match arguments.clock {
+            Clock::Heartbeat => Authority::Heartbeat,
+            Clock::Host => Authority::Host,
+        },
         metrics,
         events: arguments.events.unwrap_or(Events::Default),
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))
+}
+
+fn heartbeat(arguments: &Heartbeat) -> Result<Exit, Failure> {
+    let heartbeat = statement(&arguments.file)?;
+    tell(&arguments.state, &Request::Heartbeat { heartbeat })
+}
+
+/// A small signed document, as text.
+fn statement(path: &Path) -> Result<String, Failure> {
+    let mut octets = Vec::new();
+    // One more than may be, so that what is too long is refused as such.
+    let limit = u64::try_from(LONGEST_STATEMENT).unwrap_or(u64::MAX).saturating_add(2);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut octets));
+    read.map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
+            _ => Exit::Unavailable,
+        };
+        Failure::new(exit, format!("cannot read {}: {error}", path.display()), "name a file that you may read")
+    })?;
+    String::from_utf8(octets).map_err(|_| {
+        Failure::new(Exit::Invalid, format!("{} is no text", path.display()), "name the file that was signed")
+    })
 }
 
 pub(super) fn failure(error: &GatewayError) -> Failure {

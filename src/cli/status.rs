@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 
 use super::gateway::{STATE, unanswered};
 use super::output::{print, print_json, table};
@@ -12,7 +12,7 @@ use crate::bundle::Role;
 use crate::gateway::control::{self, Request, Response};
 use crate::telemetry::conditions::{Report, Severity};
 use crate::telemetry::status::{
-    Configuration, Drift, Events, Link, Offload, Scheduling, Source, State, Status, Worker,
+    Configuration, Drift, Events, Link, Offload, Scheduling, Source, State, Status, Time, Worker,
 };
 
 /// The offload by which datagrams leave in trains.
@@ -52,12 +52,21 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 fn page(status: &Status) -> String {
     let mut text = heading(status);
-    let parts = [sites(status), links(status), mappings(status), agreements(status), denied(status), drops(status)];
+    let parts = [
+        sites(status),
+        links(status),
+        mappings(status),
+        agreements(status),
+        withheld(status),
+        denied(status),
+        drops(status),
+    ];
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
         text += "\n";
         text += &part;
     }
     text += "\n";
+    text += &time(&status.time);
     text += &workers(&status.workers);
     text += &offloads(&status.offloads, &status.links);
     text += &events(&status.events);
@@ -167,6 +176,35 @@ fn agreements(status: &Status) -> String {
         ]
     });
     table(["agreement", "service", "from", "packets", "octets"], rows)
+}
+
+/// What of the bundle is not honoured now.
+fn withheld(status: &Status) -> String {
+    let rows = status.withheld.iter().map(|withheld| [withheld.id.to_string(), withheld.text.clone()]);
+    table(["not honoured", "because"], rows)
+}
+
+/// By what time agreements are judged, and how long each class is honoured if the controller stays silent.
+fn time(time: &Time) -> String {
+    let Some(now) = time.now else { return String::new() };
+    let confirmed = if time.confirmed { "confirmed" } else { "NOT confirmed since the machine started" };
+    let heard =
+        if time.heartbeat == 0 { "no heartbeat yet".to_owned() } else { format!("heartbeat {}", time.heartbeat) };
+    let leases = time.leases.iter().map(|lease| match lease.left_seconds {
+        left if left > 0.0 => format!("{} {}", lease.class, span(left)),
+        _ => format!("{} ENDED", lease.class),
+    });
+    let leases: Vec<String> = leases.collect();
+    format!(
+        "time: {now:.0}, {confirmed}; {heard}, controller silent for {}; leases left: {}\n",
+        span(time.silence_seconds),
+        leases.join(", ")
+    )
+}
+
+/// A duration in hours, minutes and whole seconds: `71h 59m 40s`.
+fn span(seconds: f64) -> String {
+    format!("{:#}", SignedDuration::try_from_secs_f64(seconds.floor()).unwrap_or(SignedDuration::MAX))
 }
 
 /// What was denied; reasons at 0 are left to `--json`.

@@ -64,7 +64,7 @@ pub enum BuildError {
     MissingKey(#[from] MissingKey),
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |error| BuildError::Io {
         what,
@@ -164,10 +164,11 @@ pub fn build(model: &Model, out: &Path) -> Result<Built, BuildError> {
     Ok(Built { network, generation, changed, keys_made: ring.made, trust: folder.join(TRUST), gateways, removed })
 }
 
-const TRUST: &str = "trust.toml";
+/// The trust file.
+pub(super) const TRUST: &str = "trust.toml";
 const RECORD: &str = "generation.toml";
 
-fn lock(folder: &Path) -> Result<File, BuildError> {
+pub(super) fn lock(folder: &Path) -> Result<File, BuildError> {
     let path = folder.join("lock");
     let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = open.map_err(failed("open", &path))?;

@@ -9,6 +9,7 @@ use super::error::GatewayError;
 use super::raise::{Gateway, Target, bring_up_segments, reconcile_to};
 use super::source::{self, Chosen};
 use super::{planner, preflight};
+use crate::sys::clock;
 use crate::telemetry::conditions::Condition;
 
 impl Gateway {
@@ -63,7 +64,12 @@ impl Gateway {
             // The modules may have come since.
             self.mute = preflight::mute().await;
         }
-        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some())?;
+        self.timekeeper.settle(clock::now());
+        // A new generation is a sign of life, once it is taken.
+        let mut heard = self.timekeeper.clone();
+        heard.take(bundle.generation);
+        let moment = heard.moment();
+        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some(), &moment)?;
         preflight::bundle(&self.netlink, &target.bundle, &target.policy, &held).await?;
         self.recorder.rename(|| target.directory(&self.settings));
         if let Err(error) = self.put(&target).await {
@@ -72,7 +78,10 @@ impl Gateway {
             return Err(error);
         }
         self.target = target;
+        self.timekeeper = heard;
+        self.overdue = None;
         self.keep(octets);
+        self.write_clock();
         self.configuration.generation = self.generation();
         self.configuration.source = source;
         self.configuration.applied = Timestamp::now();

@@ -3,6 +3,7 @@
 //! ```text
 //!  {"ask":"status"}                          {"status":{…}}
 //!  {"ask":"in-force"}                        {"in-force":{…}}
+//!  {"ask":"heartbeat","heartbeat":"{…}"}     {"done":"…"}    or {"error":"…"}
 //!  {"ask":"reload"}                          {"done":"generation 7 is in force"}
 //!  {"ask":"pause-repair","seconds":30}       {"done":"…"}    or {"error":"…"}
 //!  {"ask":"resume-repair"}                   {"done":"…"}
@@ -10,6 +11,7 @@
 //!
 //! The socket has mode 0600: whoever may use it is the gateway's own user or root.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -34,7 +36,7 @@ pub const LONGEST_PAUSE: u64 = 600;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// No question is longer, in octets.
-const LONGEST_QUESTION: u64 = 4096;
+const LONGEST_QUESTION: u64 = 64 << 10;
 
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,11 @@ pub enum Request {
     InForce,
     /// Read the bundle file again, as SIGHUP does.
     Reload,
+    /// Take a heartbeat.
+    Heartbeat {
+        /// The octets of the file, which are text.
+        heartbeat: String,
+    },
     /// Leave foreign changes alone for a while.
     PauseRepair {
         /// How long, 1 to [`LONGEST_PAUSE`].
@@ -84,6 +91,9 @@ pub struct InForce {
     pub mute: bool,
     /// Whether the repair of what others change is paused.
     pub paused: bool,
+    /// The agreements of the bundle that are not honoured, by number, and why.
+    #[serde(default)]
+    pub withheld: BTreeMap<u32, String>,
 }
 
 /// Why nothing was answered.

@@ -157,7 +157,7 @@ impl GatewayError {
             Self::NoBundle { cause, .. } => cause.fault(),
             Self::State(StateError::InUse(_)) | Self::NeverAccepted { .. } => Fault::Unavailable,
             Self::State(StateError::Io { denied: true, .. }) | Self::NoNetAdmin => Fault::Permission,
-            Self::State(StateError::Io { denied: false, .. } | StateError::Damaged(_))
+            Self::State(StateError::Io { denied: false, .. } | StateError::Damaged(_) | StateError::Newer(_))
             | Self::NoNft
             | Self::NoTun(_)
             | Self::NoDevice { .. }
@@ -194,6 +194,9 @@ impl GatewayError {
                 "name the state of a gateway that ran with --state DIR; a lab's are in its own folder".into()
             }
             Self::State(StateError::InUse(_)) => "stop that gateway, or give this one another --state".into(),
+            Self::State(StateError::Newer(_)) => {
+                "run that version of turnpike, or begin anew with another folder by --state DIR".into()
+            }
             Self::State(StateError::Io { .. } | StateError::Damaged(_)) => {
                 "give a folder that can be written with --state".into()
             }

@@ -9,6 +9,7 @@
 //!  raise:  ruleset loaded ─▶ TUN made ─▶ data plane ─▶ addresses, routes, rules ─▶ READY=1
 //!              │
 //!  serve:      ├─ every 10 s   alive renewed, counters read         ├─ SIGHUP    reload: Target → put
+//!              ├─ boundary     agreements begin, rest and end       │
 //!              ├─ kernel event drift looked for, repaired in place  ├─ socket    status, pause and resume of repair
 //!              │                                                    └─ SIGTERM   stop
 //!              ▼
@@ -26,6 +27,7 @@ mod enforcer;
 mod error;
 mod events;
 pub mod explain;
+mod honour;
 mod keys;
 mod metrics;
 mod planner;
@@ -36,11 +38,13 @@ pub mod routing;
 mod serve;
 mod settings;
 mod source;
+mod timekeeper;
 
 pub use error::{Fault, GatewayError};
 pub use events::Events;
 pub use settings::{METRICS_PORT, Metrics, Settings};
 pub use source::trust;
+pub use timekeeper::Authority;
 
 /// Runs a gateway until SIGTERM or SIGINT.
 ///

@@ -1,23 +1,27 @@
 //! From nothing to a gateway that carries traffic, or back to nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::enforcer::{self, Enforcer};
 use super::error::GatewayError;
 use super::events::Recorder;
+use super::honour::Honour;
 use super::keys::Keys;
 use super::planner::Planner;
 use super::settings::Settings;
 use super::source::{self, Chosen};
+use super::timekeeper::{Memory, Timekeeper};
 use super::{preflight, routing};
-use crate::bundle::{Bundle, Policy, Trust};
+use crate::bundle::{Bundle, Moment, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
 use crate::event::Directory;
 use crate::reconcile::{self, State};
 use crate::ruleset::{Ruleset, segment_device};
-use crate::store::gateway::{GatewayState, StateError};
+use crate::store::gateway::{GatewayState, Record, StateError, recall};
+use crate::sys::clock;
 use crate::sys::netlink::Netlink;
 use crate::sys::tun::Tun;
 use crate::telemetry::conditions::Condition;
@@ -27,7 +31,9 @@ use crate::telemetry::status::{Configuration, Drift};
 pub struct Target {
     /// The bundle.
     pub bundle: Bundle,
-    /// Its policy without what the narrowing removes.
+    /// Which of its agreements are not honoured.
+    pub honour: Honour,
+    /// Its policy without those.
     pub policy: Policy,
     /// The policy for nftables.
     pub ruleset: Arc<Ruleset>,
@@ -59,6 +65,12 @@ pub struct Gateway {
     pub planner: Planner,
     /// What is in force.
     pub target: Target,
+    /// What is known of the time.
+    pub timekeeper: Timekeeper,
+    /// BOOTTIME when that was last written.
+    pub written: Option<Duration>,
+    /// What should have begun, rested or ended and did not.
+    pub overdue: Option<Condition>,
     /// How that came about.
     pub configuration: Configuration,
     /// What others changed.
@@ -103,12 +115,22 @@ impl Target {
         keys: &Keys,
         planner: &mut Planner,
         mute: bool,
+        moment: &Moment,
     ) -> Result<Self, GatewayError> {
-        let policy = bundle.effective_policy();
+        let honour = Honour::of(&bundle, moment, clock::now().boottime);
+        let policy = bundle.policy.without(|number| !honour.holds(number));
         let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu, mute)?;
         let routing = routing::desired(&policy, &settings.device, &preflight::families());
         let plan = planner.plan(&bundle.membership, &policy, &keys.private, bundle.generation);
-        Ok(Self { bundle, policy, ruleset, routing, plan })
+        Ok(Self { bundle, honour, policy, ruleset, routing, plan })
+    }
+
+    /// Compiles another policy for the same devices.
+    ///
+    /// # Errors
+    /// [`GatewayError::Compile`].
+    pub fn ruleset_of(&self, policy: &Policy, settings: &Settings, mute: bool) -> Result<Arc<Ruleset>, GatewayError> {
+        enforcer::compile(&self.bundle, policy, &settings.device, settings.mtu, mute)
     }
 
     /// The names by which flows are told.
@@ -135,8 +157,10 @@ pub async fn raise(
     chosen: Chosen,
 ) -> Result<Gateway, GatewayError> {
     let mut planner = Planner::marking(settings.marking);
+    let (mut timekeeper, damaged) = timekeeper(&settings)?;
+    timekeeper.take(chosen.bundle.generation);
     let mute = preflight::mute().await;
-    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner, mute.is_some())?;
+    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner, mute.is_some(), &timekeeper.moment())?;
     preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
     let enforcer = Enforcer::new();
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
@@ -163,15 +187,29 @@ pub async fn raise(
         dataplane,
         planner,
         target,
+        timekeeper,
+        written: None,
+        overdue: None,
         drift: Drift::default(),
-        standing: chosen.conditions,
+        standing: chosen.conditions.into_iter().chain(damaged).collect(),
         troubles: Troubles::default(),
         unkept: None,
         recorder,
         mute,
     };
     gateway.keep(chosen.octets);
+    gateway.write_clock();
     Ok(gateway)
+}
+
+/// What is known of the time, and what is wrong with the record of it.
+fn timekeeper(settings: &Settings) -> Result<(Timekeeper, Option<Condition>), GatewayError> {
+    let (memory, damaged) = match recall::<Memory>(&settings.state, Record::Clock) {
+        Ok(memory) => (memory, None),
+        Err(error @ StateError::Newer(_)) => return Err(error.into()),
+        Err(error) => (None, Some(Condition::StateDamaged { cause: error.to_string() })),
+    };
+    Ok((Timekeeper::wake(memory, &clock::boot(), clock::now(), settings.authority), damaged))
 }
 
 /// The part of the start that changes the kernel: undone as a whole if any of it fails.

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::planner::{self, Planner};
+use super::raise::Target;
 use super::routing;
-use crate::bundle::{self, Membership, Policy};
+use super::timekeeper::Timekeeper;
+use crate::bundle::{self, Clock, Membership, Policy};
 use crate::dataplane::{LinkSnapshot, OffloadState, SchedulingState, Snapshot};
-use crate::identity::Qualified;
+use crate::identity::{Name, Qualified};
 use crate::ruleset::{self, Count, Counters, Instrument, Reason};
 use crate::sys::{clock, host};
 use crate::telemetry::status::{
-    Agreement, Allowed, Denied, Drop, HandedOver, Host, Link, Mapping, Offload, Policy as PolicyStatus, Scheduling,
-    Site, State, Uplink, Worker,
+    Agreement, Allowed, Denied, Drop, HandedOver, Host, Lease, Link, Mapping, Offload, Policy as PolicyStatus,
+    Scheduling, Site, State, Time, Uplink, Withheld, Worker,
 };
 
 /// What no agreement allows.
@@ -133,6 +136,40 @@ fn agreement(policy: &Policy, agreement: &bundle::Agreement, counters: &Counters
         packets: total.packets,
         bytes: total.bytes,
     })
+}
+
+/// The agreements that are not honoured now.
+pub fn withheld(target: &Target) -> Vec<Withheld> {
+    let told = |(agreement, reason): (&bundle::Agreement, &bundle::Withheld)| Withheld {
+        number: agreement.number,
+        id: agreement.id.clone(),
+        reason: reason.label().to_owned(),
+        text: reason.to_string(),
+    };
+    target.withheld().map(told).collect()
+}
+
+/// What is known of the time, and the leases that depend on it.
+pub fn time(timekeeper: &Timekeeper, target: &Target) -> Time {
+    let moment = timekeeper.moment();
+    let (confirmed, now) = match moment.clock {
+        Clock::Confirmed(now) => (true, now),
+        Clock::Unconfirmed { latest, .. } => (false, latest),
+    };
+    let agreements = &target.bundle.policy.agreements;
+    let classes: BTreeMap<&Name, u64> = agreements.iter().map(|it| (&it.class, it.lease_seconds)).collect();
+    let lease = |(class, seconds): (&Name, u64)| Lease {
+        class: class.clone(),
+        seconds,
+        left_seconds: Duration::from_secs(seconds).saturating_sub(moment.silence).as_secs_f64(),
+    };
+    Time {
+        confirmed,
+        now: Some(now),
+        heartbeat: timekeeper.heartbeat(),
+        silence_seconds: moment.silence.as_secs_f64(),
+        leases: classes.into_iter().map(lease).collect(),
+    }
 }
 
 fn department(policy: &Policy, number: u32) -> Option<&Qualified> {

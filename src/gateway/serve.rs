@@ -21,7 +21,7 @@ use crate::http;
 use crate::store::gateway::GatewayState;
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::nftables::{Change, Nft};
-use crate::sys::sd_notify;
+use crate::sys::{clock, sd_notify};
 use crate::telemetry::conditions::{Condition, Report};
 use crate::telemetry::status::{Collector, Status};
 
@@ -156,6 +156,7 @@ impl Server {
         self.warn();
         sd_notify::ready(&summary);
         let mut look_at = None;
+        let mut glance_at = Instant::now();
         loop {
             let due = async {
                 match look_at {
@@ -167,6 +168,11 @@ impl Server {
                 biased;
                 _ = events.terminate.recv() => break,
                 _ = events.interrupt.recv() => break,
+                // By an instant, which questions do not put off.
+                () = tokio::time::sleep_until(glance_at) => {
+                    let wait = self.gateway.keep_time().await;
+                    glance_at = Instant::now() + wait;
+                }
                 _ = events.alive.tick() => self.renew().await?,
                 _ = events.watchdog.tick() => sd_notify::watchdog(),
                 _ = events.hangup.recv() => drop(self.reload().await),
@@ -187,7 +193,7 @@ impl Server {
     async fn renew(&mut self) -> Result<(), GatewayError> {
         self.gateway.check_dataplane()?;
         let paused = self.gateway.is_paused(Timestamp::now());
-        if paused && self.gateway.drift.present {
+        if paused && self.gateway.drift.present || self.gateway.overdue.is_some() {
             return Ok(());
         }
         self.gateway.troubles.alive = match self.gateway.enforcer.renew().await {
@@ -223,6 +229,10 @@ impl Server {
             Request::Reload => match self.reload().await {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error.to_string()),
+            },
+            Request::Heartbeat { heartbeat } => match self.gateway.hear(heartbeat.as_bytes()).await {
+                Ok(done) => Response::Done(done),
+                Err(error) => Response::Error(error),
             },
             Request::PauseRepair { seconds } => match self.gateway.pause_repair(seconds) {
                 Ok(done) => Response::Done(done),
@@ -272,6 +282,7 @@ impl Server {
             Some(_) => None,
             None => self.gateway.recorder.condition(),
         });
+        conditions.extend(self.gateway.time_conditions());
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);
@@ -307,6 +318,8 @@ impl Server {
             links: report::links(membership, &snapshot),
             mappings: report::mappings(policy),
             agreements: report::agreements(policy, enforcer.counters()),
+            withheld: report::withheld(target),
+            time: report::time(&self.gateway.timekeeper, target),
             policy: report::policy(policy, enforcer.counters(), policy.rules.len()),
             drops: report::drops(&snapshot),
             offloads: report::offloads(&snapshot),
@@ -333,6 +346,7 @@ impl Server {
             mtu: settings.mtu,
             mute: self.gateway.mute.is_some(),
             paused,
+            withheld: target.honour.withheld.iter().map(|(number, why)| (*number, why.to_string())).collect(),
         }
     }
 
@@ -347,12 +361,14 @@ impl Server {
         self.counted = Some(Instant::now());
     }
 
-    fn stop(self) {
+    fn stop(mut self) {
         sd_notify::stopping();
         let path = self.gateway.state.folder().join(control::SOCKET);
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::debug!(%error, "the control socket could not be removed");
         }
+        self.gateway.timekeeper.settle(clock::now());
+        self.gateway.write_clock();
         self.gateway.recorder.stop();
         tracing::info!("stopped; the ruleset stays and closes by itself");
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::events::Events;
+use super::timekeeper::Authority;
 use crate::dataplane::{Offloads, Scheduling};
 use crate::tunnel::Marking;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub scheduling: Scheduling,
     /// How many threads share the data plane's peers; 0 for a number that suits the machine.
     pub workers: u8,
+    /// Who vouches for the clock.
+    pub authority: Authority,
     /// Where to serve metrics.
     pub metrics: Metrics,
     /// Where to write denied and allowed flows.

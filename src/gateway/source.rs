@@ -58,6 +58,9 @@ pub fn offered(path: &Path, trust: &Trust, keys: &Keys, taken: Option<&Acknowled
 /// # Errors
 /// [`GatewayError::NoBundle`] if there is neither.
 pub fn first(path: &Path, trust: &Trust, keys: &Keys, state: &GatewayState) -> Result<Chosen, GatewayError> {
+    if let Err(error @ StateError::Newer(_)) = state.acknowledged() {
+        return Err(error.into());
+    }
     let (taken, mut conditions) = acknowledged(state);
     match offered(path, trust, keys, taken.as_ref()) {
         Ok(chosen) => Ok(Chosen { conditions, ..chosen }),
@@ -84,7 +87,7 @@ pub fn first(path: &Path, trust: &Trust, keys: &Keys, state: &GatewayState) -> R
 pub fn acknowledged(state: &GatewayState) -> (Option<Acknowledged>, Vec<Condition>) {
     match state.acknowledged() {
         Ok(taken) => (taken, Vec::new()),
-        Err(error @ (StateError::Damaged(_) | StateError::Io { .. } | StateError::InUse(_))) => {
+        Err(error @ (StateError::Damaged(_) | StateError::Newer(_) | StateError::Io { .. } | StateError::InUse(_))) => {
             (newest(state), vec![Condition::StateDamaged { cause: error.to_string() }])
         }
     }

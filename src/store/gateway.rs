@@ -4,6 +4,7 @@
 //!  DIR/lock                      held by the one gateway that uses DIR
 //!  DIR/bundle.00000000000000000007   header and octets, named by generation; the two newest are kept
 //!  DIR/floor                     header and, in JSON, whose bundle was acknowledged last and its generation
+//!  DIR/clock                     header and, in JSON, what is known of the time and of the controller's silence
 //!  DIR/gateway.sock              the control socket
 //! ```
 //!
@@ -11,6 +12,8 @@
 //! SHA-256 of the rest. A crash at any point leaves the old file or the new one. The floor guards against what
 //! is handed in from outside; what lies here was acknowledged once, so that of two generations whichever is
 //! whole may be used.
+
+mod record;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -24,11 +27,15 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::{Digest, Floor};
 use crate::identity::Name;
 
+pub use record::{Record, recall};
+
 /// How many generations are kept.
 const KEPT: usize = 2;
 
 /// No state file is longer, in octets: a bundle of 388 councils is far below.
 const LONGEST: u64 = 64 << 20;
+
+const FORM: &str = "turnpike-state ";
 
 const MAGIC: &str = "turnpike-state 1 sha256:";
 
@@ -50,6 +57,9 @@ pub enum StateError {
         /// Whether it was for lack of permission.
         denied: bool,
     },
+    /// A later program wrote it.
+    #[error("{} was written by a later version of turnpike", .0.display())]
+    Newer(PathBuf),
     /// The file's hash is not its content's: it was cut short or changed.
     #[error("{} is damaged: its content does not have the hash in its first line", .0.display())]
     Damaged(PathBuf),
@@ -254,7 +264,17 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     };
     let mut octets = Vec::new();
     file.take(LONGEST).read_to_end(&mut octets).map_err(failed("cannot read", path))?;
+    if is_newer(&octets) {
+        return Err(StateError::Newer(path.to_owned()));
+    }
     verified(&octets).map(|content| Some(content.to_vec())).ok_or_else(|| StateError::Damaged(path.to_owned()))
+}
+
+/// Whether a file's first line is that of a later form.
+fn is_newer(octets: &[u8]) -> bool {
+    let form = octets.strip_prefix(FORM.as_bytes()).and_then(|rest| rest.split(|octet| *octet == b' ').next());
+    let form = form.and_then(|form| std::str::from_utf8(form).ok()?.parse::<u32>().ok());
+    form.is_some_and(|form| form > 1)
 }
 
 fn verified(octets: &[u8]) -> Option<&[u8]> {
@@ -326,6 +346,15 @@ mod tests {
         *changed.last_mut().expect("an octet") ^= 1;
         fs::write(&path, &changed).expect("changed");
         assert_eq!(state.bundles().expect("listed").1, [StateError::Damaged(path)]);
+    }
+
+    #[test]
+    fn a_file_of_a_later_form_is_told_from_a_damaged_one() {
+        let (folder, state) = state();
+        keep(&state, 1, b"old");
+        let path = folder.path().join(bundle_name(2));
+        fs::write(&path, b"turnpike-state 2 sha512:00\n").expect("written");
+        assert_eq!(state.bundles().expect("listed").1, [StateError::Newer(path)]);
     }
 
     #[test]

@@ -142,14 +142,27 @@ pub fn wireguard_or_new(path: &Path) -> Result<(PrivateKey, bool), KeyFileError>
     Ok((key, true))
 }
 
+/// The signing key in this file.
+///
+/// # Errors
+/// Any of [`KeyFileError`]; also if the file does not exist.
+pub fn signer(path: &Path) -> Result<Signer, KeyFileError> {
+    let missing = || failed("read", path)(io::ErrorKind::NotFound.into());
+    existing_signer(path)?.ok_or_else(missing)
+}
+
+fn existing_signer(path: &Path) -> Result<Option<Signer>, KeyFileError> {
+    let malformed = |cause| KeyFileError::Malformed { path: path.to_owned(), cause };
+    read(path)?.map(|text| Signer::from_pem(&text).map_err(malformed)).transpose()
+}
+
 /// The signing key in this file, made if there is none; whether it was made.
 ///
 /// # Errors
 /// Any of [`KeyFileError`].
 pub fn signer_or_new(path: &Path) -> Result<(Signer, bool), KeyFileError> {
-    if let Some(text) = read(path)? {
-        let malformed = |cause| KeyFileError::Malformed { path: path.to_owned(), cause };
-        return Signer::from_pem(&text).map(|key| (key, false)).map_err(malformed);
+    if let Some(key) = existing_signer(path)? {
+        return Ok((key, false));
     }
     let key = Signer::generate().map_err(KeyFileError::NotMade)?;
     replace(path, key.to_pem().map_err(KeyFileError::NotMade)?.as_bytes(), 0o600)?;

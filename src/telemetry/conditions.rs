@@ -97,6 +97,23 @@ pub enum Condition {
         /// Why not.
         cause: String,
     },
+    /// Agreements rest since nobody has vouched for the clock.
+    ClockUnconfirmed {
+        /// How many.
+        agreements: usize,
+    },
+    /// Agreements rest since the controller has not been heard for their lease.
+    LeaseEnded {
+        /// How many.
+        agreements: usize,
+        /// How long it has not been heard, in seconds.
+        silence: u64,
+    },
+    /// Agreements that begin or end now did not in the kernel.
+    HonourFailed {
+        /// Why not.
+        cause: String,
+    },
     /// Something that the status is made of could not be read.
     Unobservable {
         /// What and why.
@@ -123,6 +140,9 @@ impl Condition {
             Self::UplinkInOverlay { .. } => "uplink-in-overlay",
             Self::EventsUnwritten { .. } => "events-unwritten",
             Self::EventsUnheard { .. } => "events-unheard",
+            Self::ClockUnconfirmed { .. } => "clock-unconfirmed",
+            Self::LeaseEnded { .. } => "lease-ended",
+            Self::HonourFailed { .. } => "honour-failed",
             Self::Unobservable { .. } => "unobservable",
         }
     }
@@ -145,6 +165,9 @@ impl Condition {
             | Self::RepairFailed { .. }
             | Self::AliveNotRenewed { .. }
             | Self::NoTunnel
+            | Self::ClockUnconfirmed { .. }
+            | Self::LeaseEnded { .. }
+            | Self::HonourFailed { .. }
             | Self::UplinkInOverlay { .. } => Severity::Alarm,
         }
     }
@@ -165,6 +188,18 @@ impl Condition {
             Self::AliveNotRenewed { cause } => format!("the alive element was not renewed: {cause}"),
             Self::NoTunnel => "no tunnel carries traffic".to_owned(),
             Self::UplinkInOverlay { cause } => cause.clone(),
+            Self::ClockUnconfirmed { agreements } => format!(
+                "nobody has vouched for the clock since the machine started: {agreements} agreements with hours or a \
+                 beginning rest"
+            ),
+            Self::LeaseEnded { agreements, silence } => {
+                format!(
+                    "the controller has not been heard for {silence} s: {agreements} agreements rest, as their lease has ended"
+                )
+            }
+            Self::HonourFailed { cause } => {
+                format!("agreements that begin or end now could not be brought to the kernel: {cause}")
+            }
             Self::EventsUnheard { cause } => format!("this kernel does not tell of flows: {cause}"),
             Self::EventsUnwritten { cause } | Self::Unobservable { cause } => cause.clone(),
         }
@@ -179,7 +214,12 @@ impl Condition {
                     .into()
             }
             Self::ApplyFailed { .. } => "correct the cause, then send SIGHUP".into(),
-            Self::RepairFailed { .. } => "correct the cause; it is tried again by itself".into(),
+            Self::ClockUnconfirmed { .. } | Self::LeaseEnded { .. } => {
+                "bring the controller's newest heartbeat: turnpike gateway heartbeat FILE".into()
+            }
+            Self::RepairFailed { .. } | Self::HonourFailed { .. } => {
+                "correct the cause; it is tried again by itself".into()
+            }
             Self::WrongSysctl { name, wanted, .. } => {
                 let value = wanted.split_whitespace().next().unwrap_or(wanted);
                 format!("sysctl -w {name}={value}, and in /etc/sysctl.d for the next boot")

@@ -6,8 +6,8 @@
 
 use jiff::Timestamp;
 
-use super::status::{HandedOver, Link, Scheduling, State, Status};
-use crate::bundle::Role;
+use super::status::{HandedOver, Lease, Link, Scheduling, State, Status};
+use crate::bundle::{Role, Withheld};
 
 /// Counter or gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,15 @@ pub static INSTRUMENTS: &[Instrument] = &[
     instrument!(Gauge "policy_rules" [] 1 "Rules in force." |status| single(count(status.policy.rules))),
     instrument!(Gauge "policy_last_applied_timestamp_seconds" [] 1 "When the policy in force was applied."
         |status| single(Some(seconds(status.configuration.applied)))),
+    instrument!(Gauge "agreements_withheld" ["reason"] 8 "Agreements of the bundle that are not honoured now."
+        |status| withheld(status)),
+    instrument!(Gauge "clock_confirmed" [] 1 "Whether somebody has vouched for the time since the machine started."
+        |status| single(Some(flag(status.time.confirmed)))),
+    instrument!(Gauge "controller_silence_seconds" [] 1 "How long the controller has not been heard."
+        |status| single(Some(status.time.silence_seconds))),
+    instrument!(Gauge "lease_expiry_timestamp_seconds" ["class"] 32
+        "When the class is no longer honoured, if the controller is not heard until then."
+        |status| leases(status)),
     instrument!(Counter "policy_apply_failures_total" [] 1 "Good bundles that could not be applied."
         |status| single(count(status.configuration.failed_total))),
     instrument!(Counter "agreement_packets_total" ["agreement"] 2000
@@ -208,6 +217,17 @@ fn count(value: u64) -> Option<f64> {
 
 fn seconds(time: Timestamp) -> f64 {
     time.as_duration().as_secs_f64()
+}
+
+fn withheld(status: &Status) -> Vec<Sample> {
+    let count = |reason: &str| status.withheld.iter().filter(|withheld| withheld.reason == reason).count();
+    let number = |reason| exact(u64::try_from(count(reason)).unwrap_or(u64::MAX));
+    Withheld::LABELS.iter().map(|&reason| (vec![reason.to_owned()], number(reason))).collect()
+}
+
+fn leases(status: &Status) -> Vec<Sample> {
+    let end = |lease: &Lease| seconds(status.time.now.unwrap_or(status.at)) + lease.left_seconds;
+    status.time.leases.iter().map(|lease| (vec![lease.class.to_string()], end(lease))).collect()
 }
 
 fn single(value: Option<f64>) -> Vec<Sample> {

@@ -51,6 +51,12 @@ pub struct Status {
     pub mappings: Vec<Mapping>,
     /// The agreements in force.
     pub agreements: Vec<Agreement>,
+    /// The agreements of the bundle that are not honoured now. Absent in documents of older gateways.
+    #[serde(default)]
+    pub withheld: Vec<Withheld>,
+    /// What is known of the time. Absent in documents of older gateways.
+    #[serde(default)]
+    pub time: Time,
     /// What the policy let through and what it did not.
     pub policy: Policy,
     /// Packets that the data plane dropped, by reason: every reason, also at 0.
@@ -211,6 +217,46 @@ pub struct Agreement {
     pub packets: u64,
     /// Octets of those.
     pub bytes: u64,
+}
+
+/// An agreement of the bundle that is not honoured now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withheld {
+    /// Its number.
+    pub number: u32,
+    /// As people write it.
+    pub id: Id,
+    /// Why not, from a closed list.
+    pub reason: String,
+    /// Why not, for people.
+    pub text: String,
+}
+
+/// What is known of the time, and of how long the controller has not been heard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Time {
+    /// Whether somebody has vouched for the time since the machine started.
+    pub confirmed: bool,
+    /// The time that agreements are judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
+    /// The number of the last heartbeat; 0 for none.
+    pub heartbeat: u64,
+    /// How long the controller has not been heard, in seconds.
+    pub silence_seconds: f64,
+    /// The classes of the bundle's agreements, by name.
+    pub leases: Vec<Lease>,
+}
+
+/// How long a class is honoured without a sign of life from the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The class.
+    pub class: Name,
+    /// All of it, in seconds.
+    pub seconds: u64,
+    /// What is left of it, in seconds: 0 when it has ended.
+    pub left_seconds: f64,
 }
 
 /// What the policy in the kernel did.

@@ -10,4 +10,5 @@ mod load;
 mod place;
 mod refusals;
 mod talk;
+mod time;
 mod traffic;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use turnpike::bundle::{
-    Agreement, Contents, Department, Destination, Encoded, Guardrail, Link, Mapping, Match, Membership, Narrowing,
-    NextHop, Policy, Role, Route, Rule, Segment, Service, Trust, Uplink,
+    Agreement, Contents, Department, Destination, Encoded, Guardrail, Heartbeat, Link, Mapping, Match, Membership,
+    Narrowing, NextHop, Policy, Role, Route, Rule, Segment, Service, SignedHeartbeat, Trust, Uplink,
 };
 use turnpike::gateway::control::{self, Request, Response};
 use turnpike::identity::{Name, PrivateKey, Signer};
@@ -57,11 +58,36 @@ pub struct Build {
     pub guarded: bool,
     /// Whether leeds/housing stands beside leeds/revenues, on eth2, and may reach the claims service.
     pub neighbours: bool,
+    /// When the agreement may be used.
+    pub times: Times,
+}
+
+/// When an agreement may be used.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub not_before: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    pub hours: Option<&'static str>,
+    /// In seconds.
+    pub lease: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { not_before: None, not_after: None, hours: None, lease: 259_200 }
+    }
 }
 
 impl Default for Build {
     fn default() -> Self {
-        Self { generation: 1, agreed: true, segment: "eth1", guarded: false, neighbours: false }
+        Self {
+            generation: 1,
+            agreed: true,
+            segment: "eth1",
+            guarded: false,
+            neighbours: false,
+            times: Times::default(),
+        }
     }
 }
 
@@ -170,6 +196,38 @@ impl Place {
         let bundles = encoded.seal(build.generation, operator, &self.controller).expect("sealed");
         for (gateway, octets) in bundles {
             std::fs::write(self.bundle(gateway.as_str()), octets).expect("written");
+        }
+    }
+
+    /// A heartbeat of this number and time, as the controller signs it.
+    pub fn heartbeat(&self, number: u64, at: Timestamp) -> SignedHeartbeat {
+        SignedHeartbeat::sign(Heartbeat { network: parse("connect"), number, at }, &self.controller)
+    }
+
+    /// Hands octets to a gateway as a heartbeat. What it says: how it went, or why not.
+    pub fn hand(&self, gateway: &str, octets: &[u8]) -> Result<String, String> {
+        let heartbeat = String::from_utf8(octets.to_vec()).expect("text");
+        match control::ask(&self.state(gateway), &Request::Heartbeat { heartbeat }).expect("an answer") {
+            Response::Done(done) => Ok(done),
+            Response::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets all gateways hear the controller.
+    pub fn beat(&self, number: u64) {
+        let heartbeat = self.heartbeat(number, Timestamp::now()).to_octets();
+        for gateway in ["hub-a", "leeds-1", "bradford-1"] {
+            self.hand(gateway, &heartbeat).expect("taken");
+        }
+    }
+
+    /// Builds, and has all gateways take it.
+    pub fn rebuild(&self, build: Build) {
+        self.build(build);
+        for gateway in ["hub-a", "leeds-1", "bradford-1"] {
+            let answer = control::ask(&self.state(gateway), &Request::Reload).expect("an answer");
+            assert!(matches!(answer, Response::Done(_)), "{gateway}: {answer:?}");
         }
     }
 
@@ -338,7 +396,10 @@ fn policy(gateway: &str, build: Build) -> Policy {
         service: 1,
         from: if build.neighbours { vec![2, 3] } else { vec![2] },
         class: parse("routine"),
-        lease_seconds: 259_200,
+        lease_seconds: build.times.lease,
+        not_before: build.times.not_before,
+        not_after: build.times.not_after,
+        hours: build.times.hours.map(parse),
     };
     let to = |site: &str| if relay { NextHop::Site(parse(site)) } else { NextHop::Relays };
     let route = |prefix: &str, site: &str| Route { prefix: parse(prefix), to: to(site) };
@@ -369,6 +430,7 @@ fn policy(gateway: &str, build: Build) -> Policy {
         } else {
             vec![]
         },
+        signed_after: None,
         shadowed: vec![],
         guardrails: if build.guarded { vec![no_ssh()] } else { vec![] },
         routes: if relay {

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Build) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
-fn unbuilt(error: BuildError) -> Failure {
+pub(super) fn unbuilt(error: BuildError) -> Failure {
     let (exit, remedy) = match &error {
         BuildError::NoName(_) => (Exit::Usage, "give --out a folder by name, such as bundles".to_owned()),
         BuildError::InUse(_) => (Exit::Unavailable, "wait until it has finished".to_owned()),

@@ -1,6 +1,7 @@
 //! `turnpike bundle`: what each gateway is told.
 
 mod build;
+mod heartbeat;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,8 @@ pub struct Arguments {
 enum Command {
     /// Compile the definition and sign one bundle per gateway.
     Build(build::Build),
+    /// Sign a heartbeat: that the controller lives, and what time it is.
+    Heartbeat(heartbeat::Arguments),
     /// Print what is inside a bundle, and whether it is genuine.
     Show(show::Show),
 }
@@ -28,6 +31,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Build(arguments) => build::run(arguments),
+        Command::Heartbeat(arguments) => heartbeat::run(arguments),
         Command::Show(arguments) => show::run(arguments),
     }
 }

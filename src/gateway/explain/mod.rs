@@ -1,7 +1,7 @@
 //! Why a flow passes this gateway or does not: by the bundle that it acknowledged, held against its kernel.
 //!
 //! ```text
-//!  state ─▶ bundle, without what its narrowing removes ─▶ Policy::judge ─▶ answers ─┐
+//!  state ─▶ bundle, without what is not honoured now   ─▶ Policy::judge ─▶ answers ─┐
 //!                                   └▶ Ruleset::compile ─▶ probes, chains ─┐        ▼
 //!  control socket ─▶ device, MTU, generation in force ─────────────────────┤     Explanation
 //!  kernel ─▶ elements one by one, chains as octets ────────────────────────┴─▶ agrees, differs, not asked
@@ -13,12 +13,14 @@
 mod accepted;
 mod kernel;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::control::{self, ControlError, InForce, Request, Response};
 use super::enforcer;
 use super::error::GatewayError;
+use super::honour;
 use crate::bundle::{Agreement, Department, Judgement, Mapping, Match, Policy, Role, Service, Trust};
 use crate::identity::{Id, Qualified};
 use crate::net::Flow;
@@ -35,8 +37,10 @@ pub use kernel::{Difference, Kernel, Standing, Unasked};
 pub struct Explainer {
     /// What it acknowledged.
     pub accepted: Accepted,
-    /// What is in force by that: without what the narrowing removes.
+    /// What is in force by that: without what is not honoured.
     pub policy: Policy,
+    /// The agreements that are not, by number, and why.
+    pub withheld: BTreeMap<u32, String>,
     /// What the running gateway says; `None` if none runs.
     pub in_force: Option<InForce>,
     ruleset: Ruleset,
@@ -71,6 +75,8 @@ pub struct Answer<'a> {
     pub service: Option<&'a Service>,
     /// The agreement by which it is allowed.
     pub agreement: Option<&'a Agreement>,
+    /// The agreement by which it would be if that were honoured, and why it is not.
+    pub withheld: Option<(&'a Agreement, &'a str)>,
 }
 
 /// One end of a flow, as far as this gateway knows it.
@@ -105,11 +111,15 @@ impl Explainer {
         let tunnel = in_force
             .as_ref()
             .map_or_else(|| otherwise.clone(), |running| Tunnel { device: running.device.clone(), mtu: running.mtu });
-        let policy = accepted.bundle.effective_policy();
+        let withheld = match &in_force {
+            Some(running) => running.withheld.clone(),
+            None => honour::at_rest(state, &accepted.bundle),
+        };
+        let policy = accepted.bundle.policy.without(|number| withheld.contains_key(&number));
         let mute = in_force.as_ref().map_or_else(|| Nft::new().mute().is_some(), |running| running.mute);
         let ruleset = enforcer::compile(&accepted.bundle, &policy, &tunnel.device, tunnel.mtu, mute)?;
         let ruleset = std::sync::Arc::unwrap_or_clone(ruleset);
-        Ok(Self { accepted, policy, in_force, ruleset, tunnel: tunnel.device })
+        Ok(Self { accepted, policy, withheld, in_force, ruleset, tunnel: tunnel.device })
     }
 
     /// What the bundle says to a question: alike judgements together, the one about most flows first. Empty if the two sides
@@ -172,7 +182,19 @@ impl Explainer {
             (None, None, Role::Relay) => Part::Relays,
             (None, None, Role::Edge) => Part::Nothing,
         };
-        Answer { flow, flows, judgement, part, source, destination, service, agreement }
+        let withheld = match &judgement {
+            Judgement::NoRule(_) => self.withheld_from(&flow),
+            Judgement::Allowed(_) | Judgement::UnknownSource | Judgement::Guarded(_) => None,
+        };
+        Answer { flow, flows, judgement, part, source, destination, service, agreement, withheld }
+    }
+
+    /// The agreement that would allow a flow if it were honoured.
+    fn withheld_from(&self, flow: &Flow) -> Option<(&Agreement, &str)> {
+        let signed = &self.accepted.bundle.policy;
+        let Judgement::Allowed(rule) = signed.judge(flow) else { return None };
+        let agreement = signed.agreements.iter().find(|known| known.number == rule.agreement)?;
+        Some((agreement, self.withheld.get(&rule.agreement)?))
     }
 
     fn end(&self, overlay: IpAddr) -> End<'_> {

@@ -9,7 +9,7 @@ use crate::bundle::Role;
 use crate::telemetry::conditions::{Condition, Report};
 use crate::telemetry::status::{
     Agreement, Allowed, Configuration, Denied, Drift, Drop, HandedOver, Host, Link, Offload, Policy, Scheduling,
-    Source, State, Status, Uplink, Worker,
+    Source, State, Status, Time, Uplink, Worker,
 };
 
 fn name<T: std::str::FromStr>(text: &str) -> T
@@ -81,6 +81,8 @@ fn status(role: Role) -> Status {
             packets: 10,
             bytes: 1000,
         }],
+        withheld: Vec::new(),
+        time: Time::default(),
         policy: Policy {
             rules: 3,
             allowed: vec![Allowed {
