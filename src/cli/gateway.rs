@@ -1,5 +1,8 @@
 //! `turnpike gateway`: run a hub or an edge, and speak to a running one.
 
+mod apply;
+mod history;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -41,6 +44,14 @@ enum Command {
     Run(Run),
     /// Have a running gateway read its bundle again, as SIGHUP does, and say what became of it.
     Reload(State),
+    /// Apply a bundle, on trial if asked for.
+    Apply(apply::Arguments),
+    /// Confirm the bundle on trial.
+    Confirm(apply::Confirm),
+    /// Bring back the bundle that was in force before the one on trial.
+    Rollback(apply::Rollback),
+    /// Show what became of bundles here.
+    History(history::Arguments),
     /// Hand the controller's newest heartbeat to a running gateway.
     Heartbeat(Heartbeat),
     /// Pause or resume the repair of what others change in the kernel.
@@ -170,6 +181,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Run(arguments) => start(arguments),
         Command::Reload(state) => tell(&state, &Request::Reload),
+        Command::Apply(arguments) => apply::run(&arguments),
+        Command::Confirm(arguments) => apply::confirm(&arguments),
+        Command::Rollback(arguments) => apply::roll_back(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Heartbeat(arguments) => heartbeat(&arguments),
         Command::Repair(Repair::Pause { state, length }) => {
             tell(&state, &Request::PauseRepair { seconds: length.as_secs() })
@@ -235,13 +250,17 @@ fn statement(path: &Path) -> Result<String, Failure> {
 }
 
 pub(super) fn failure(error: &GatewayError) -> Failure {
-    let exit = match error.fault() {
+    Failure::new(exit(error.fault()), error.to_string(), error.remedy())
+}
+
+fn exit(fault: Fault) -> Exit {
+    match fault {
         Fault::Input => Exit::Invalid,
         Fault::Unavailable => Exit::Unavailable,
         Fault::Permission => Exit::NoPermission,
+        Fault::RolledBack => Exit::RolledBack,
         Fault::Internal => Exit::Internal,
-    };
-    Failure::new(exit, error.to_string(), error.remedy())
+    }
 }
 
 fn tell(state: &State, request: &Request) -> Result<Exit, Failure> {
@@ -251,6 +270,7 @@ fn tell(state: &State, request: &Request) -> Result<Exit, Failure> {
             Ok(Exit::Fine)
         }
         Response::Error(text) => Err(Failure::new(Exit::Invalid, text, "'turnpike status' shows what is in force")),
+        Response::Refused(refusal) => Err(Failure::new(exit(refusal.fault), refusal.cause, refusal.remedy)),
         Response::Status(_) | Response::InForce(_) => {
             Err(Failure::new(Exit::Internal, "the gateway answered another question", ""))
         }
@@ -280,10 +300,11 @@ fn events(text: &str) -> Result<Events, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "write it as 30s or 5m".to_owned())?;
+    let number: u64 = digits.parse().map_err(|_| "write it as 30s, 5m or 1h".to_owned())?;
     match &text[digits.len()..] {
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
         "s" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err("write it as 30s or 5m".to_owned()),
+        _ => Err("write it as 30s, 5m or 1h".to_owned()),
     }
 }

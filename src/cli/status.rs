@@ -40,6 +40,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Response::InForce(_) => {
             return Err(Failure::new(Exit::Internal, "the gateway answered another question", ""));
         }
+        Response::Refused(refusal) => {
+            return Err(Failure::new(Exit::Unavailable, refusal.cause, refusal.remedy));
+        }
         Response::Done(text) | Response::Error(text) => return Err(Failure::new(Exit::Unavailable, text, "try again")),
     };
     if arguments.json {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::control::Caller;
 use super::error::GatewayError;
 use super::raise::{Gateway, Target, bring_up_segments, reconcile_to};
 use super::source::{self, Chosen};
-use super::{planner, preflight};
+use super::{planner, preflight, trial};
+use crate::store::gateway::{Acknowledged, What};
 use crate::sys::clock;
 use crate::telemetry::conditions::Condition;
 
@@ -17,31 +19,52 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError`]: it is in the status too.
-    pub async fn reload(&mut self) -> Result<String, GatewayError> {
-        let (taken, damaged) = source::acknowledged(&self.state);
-        // What could not be written to disk was acknowledged all the same.
-        let in_force = source::acknowledgement(&self.target.bundle);
-        let taken = taken.filter(|taken| taken.generation > in_force.generation).unwrap_or(in_force);
-        match source::offered(&self.settings.bundle, &self.trust, &self.keys, Some(&taken)) {
-            Err(error) => Err(self.refuse(error)),
+    pub async fn reload(&mut self, caller: Caller) -> Result<String, GatewayError> {
+        self.refuse_during_trial()?;
+        let (taken, damaged) = self.taken();
+        let offered = source::offered(&self.settings.bundle, &self.trust, &self.keys, Some(&taken));
+        let offered = offered.and_then(|chosen| {
+            trial::refuse_rolled_back(self.state.folder(), &chosen.bundle)?;
+            Ok(chosen)
+        });
+        match offered {
+            Err(error) => {
+                self.log(What::Refused, self.configuration.offered, caller, Some(error.to_string()));
+                Err(self.refuse(error))
+            }
             Ok(chosen) => {
                 self.configuration.offered = chosen.bundle.generation;
                 let same = chosen.bundle.digest == self.target.bundle.digest;
                 self.standing = damaged;
-                match self.change_to(chosen).await {
-                    Ok(()) if same => Ok(format!("generation {} was in force already", self.generation())),
-                    Ok(()) => Ok(format!("generation {} is in force", self.generation())),
-                    Err(error) => Err(self.fail(error)),
+                match self.change_to(chosen, true).await {
+                    Ok(_) if same => Ok(format!("generation {} was in force already", self.generation())),
+                    Ok(_) => {
+                        self.log(What::Applied, self.generation(), caller, None);
+                        Ok(format!("generation {} is in force", self.generation()))
+                    }
+                    Err(error) => {
+                        self.log(What::Failed, self.configuration.offered, caller, Some(error.to_string()));
+                        Err(self.fail(error))
+                    }
                 }
             }
         }
+    }
+
+    /// What no bundle may fall below, and what is wrong with the record of it.
+    pub fn taken(&self) -> (Acknowledged, Vec<Condition>) {
+        let (taken, damaged) = source::acknowledged(&self.state);
+        // What could not be written to disk was acknowledged all the same.
+        let in_force = source::acknowledgement(&self.target.bundle);
+        (taken.filter(|taken| taken.generation > in_force.generation).unwrap_or(in_force), damaged)
     }
 
     fn generation(&self) -> u64 {
         self.target.bundle.generation
     }
 
-    fn refuse(&mut self, error: GatewayError) -> GatewayError {
+    /// Notes that a bundle was refused.
+    pub fn refuse(&mut self, error: GatewayError) -> GatewayError {
         tracing::warn!(%error, "the bundle was refused; the former one stays in force");
         self.configuration.refused_total += 1;
         self.configuration.last_error = Some(error.to_string());
@@ -49,7 +72,8 @@ impl Gateway {
         error
     }
 
-    fn fail(&mut self, error: GatewayError) -> GatewayError {
+    /// Notes that a bundle could not be applied.
+    pub fn fail(&mut self, error: GatewayError) -> GatewayError {
         tracing::error!(%error, "the bundle could not be applied; the former one stays in force");
         self.configuration.failed_total += 1;
         self.configuration.last_error = Some(error.to_string());
@@ -57,7 +81,11 @@ impl Gateway {
         error
     }
 
-    async fn change_to(&mut self, chosen: Chosen) -> Result<(), GatewayError> {
+    /// Puts a bundle into force, and acknowledges it if it is `for_good`. Gives what was in force before.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: the former one is in force again.
+    pub async fn change_to(&mut self, chosen: Chosen, for_good: bool) -> Result<Target, GatewayError> {
         let Chosen { bundle, octets, source, .. } = chosen;
         let held: BTreeSet<u16> = self.target.bundle.membership.uplinks.iter().map(planner::port).collect();
         if self.mute.is_some() {
@@ -77,10 +105,12 @@ impl Gateway {
             self.recorder.rename(|| self.target.directory(&self.settings));
             return Err(error);
         }
-        self.target = target;
+        let former = std::mem::replace(&mut self.target, target);
         self.timekeeper = heard;
         self.overdue = None;
-        self.keep(octets);
+        if for_good {
+            self.keep(octets);
+        }
         self.write_clock();
         self.configuration.generation = self.generation();
         self.configuration.source = source;
@@ -88,11 +118,11 @@ impl Gateway {
         self.configuration.applied_total += 1;
         self.configuration.last_error = None;
         self.troubles.change = None;
-        Ok(())
+        Ok(former)
     }
 
     /// Brings the kernel and the data plane to `target`: the policy first, since it may close.
-    async fn put(&mut self, target: &Target) -> Result<(), GatewayError> {
+    pub async fn put(&mut self, target: &Target) -> Result<(), GatewayError> {
         self.enforcer.put(Arc::clone(&target.ruleset)).await?;
         bring_up_segments(&self.netlink, target).await?;
         reconcile_to(&self.netlink, &target.routing).await?;

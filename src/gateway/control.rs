@@ -4,6 +4,8 @@
 //!  {"ask":"status"}                          {"status":{…}}
 //!  {"ask":"in-force"}                        {"in-force":{…}}
 //!  {"ask":"heartbeat","heartbeat":"{…}"}     {"done":"…"}    or {"error":"…"}
+//!  {"ask":"apply","confirm_within":300}      {"done":"…"}    or {"refused":{"fault":…,"cause":…,"remedy":…}}
+//!  {"ask":"confirm"}, {"ask":"rollback"}     the same
 //!  {"ask":"reload"}                          {"done":"generation 7 is in force"}
 //!  {"ask":"pause-repair","seconds":30}       {"done":"…"}    or {"error":"…"}
 //!  {"ask":"resume-repair"}                   {"done":"…"}
@@ -23,6 +25,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::error::{Fault, GatewayError};
+use super::trial::Apply;
 use crate::bundle::Digest;
 use crate::telemetry::status::Status;
 
@@ -48,6 +52,12 @@ pub enum Request {
     InForce,
     /// Read the bundle file again, as SIGHUP does.
     Reload,
+    /// Apply a bundle.
+    Apply(Apply),
+    /// Acknowledge the bundle on trial.
+    Confirm,
+    /// Bring the former bundle back.
+    Rollback,
     /// Take a heartbeat.
     Heartbeat {
         /// The octets of the file, which are text.
@@ -74,6 +84,35 @@ pub enum Response {
     Done(String),
     /// It was not, and why.
     Error(String),
+    /// It was not, whose fault that is, and what to do.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// Why.
+    pub cause: String,
+    /// What to do; empty where nothing can be advised.
+    pub remedy: String,
+}
+
+impl Refusal {
+    /// What an error says.
+    pub fn of(error: &GatewayError) -> Self {
+        Self { fault: error.fault(), cause: error.to_string(), remedy: error.remedy() }
+    }
+}
+
+/// Who asks, as far as the kernel says (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The process.
+    pub process: Option<i32>,
+    /// Its user.
+    pub user: Option<u32>,
 }
 
 /// What a running gateway holds the kernel to.
@@ -141,7 +180,7 @@ pub fn ask(state: &Path, request: &Request) -> Result<Response, ControlError> {
 }
 
 /// A question on its way to the gateway's own task, and where the answer goes.
-pub type Question = (Request, oneshot::Sender<Response>);
+pub type Question = (Request, Caller, oneshot::Sender<Response>);
 
 /// Makes the socket. A stale one is replaced: the state's lock says that nobody uses it.
 ///
@@ -181,12 +220,14 @@ pub async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
 }
 
 async fn answer(mut stream: tokio::net::UnixStream, questions: mpsc::Sender<Question>) -> std::io::Result<()> {
+    let credentials = stream.peer_cred()?;
+    let caller = Caller { process: credentials.pid(), user: Some(credentials.uid()) };
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
     tokio::io::BufReader::new(reader).take(LONGEST_QUESTION).read_line(&mut line).await?;
     let response = match serde_json::from_str::<Request>(&line) {
         Err(error) => Response::Error(format!("not a request: {error}")),
-        Ok(request) => put(request, &questions).await,
+        Ok(request) => put(request, caller, &questions).await,
     };
     let mut text = serde_json::to_vec(&response)?;
     text.push(b'\n');
@@ -195,10 +236,10 @@ async fn answer(mut stream: tokio::net::UnixStream, questions: mpsc::Sender<Ques
 }
 
 /// Puts a question to the gateway's own task.
-pub async fn put(request: Request, questions: &mpsc::Sender<Question>) -> Response {
+pub async fn put(request: Request, caller: Caller, questions: &mpsc::Sender<Question>) -> Response {
     let (sender, receiver) = oneshot::channel();
     let gone = || Response::Error("the gateway is stopping".to_owned());
-    if questions.send((request, sender)).await.is_err() {
+    if questions.send((request, caller, sender)).await.is_err() {
         return gone();
     }
     receiver.await.unwrap_or_else(|_| gone())

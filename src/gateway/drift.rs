@@ -10,6 +10,7 @@ use super::raise::{Gateway, Target, reconcile_to};
 use super::routing;
 use crate::dataplane::End;
 use crate::reconcile::{self, Observed};
+use crate::sys::clock;
 use crate::telemetry::conditions::Condition;
 
 impl Gateway {
@@ -39,6 +40,7 @@ impl Gateway {
             return Err(GatewayError::NoDevice { device, of: "the tunnel".to_owned() });
         }
         let ruleset = self.enforcer.drifted().await?;
+        self.activity.note(self.enforcer.counters(), clock::now().boottime);
         let observed = self.netlink.observe(routing::TABLE).await?;
         let steps = reconcile::steps(&self.target.routing, &observed);
         self.drift.present = ruleset || !steps.is_empty();

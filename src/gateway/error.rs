@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bundle::{AdmissionError, BundleError, TrustError};
 use crate::identity::KeyError;
 use crate::store::gateway::StateError;
 use crate::sys::netlink::NetlinkError;
 
 /// Whose fault it is: the kind of an exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// A file that was given is not what it must be.
     Input,
@@ -17,6 +20,8 @@ pub enum Fault {
     Unavailable,
     /// A permission is missing.
     Permission,
+    /// What was applied is no longer in force.
+    RolledBack,
     /// The kernel refused what should have worked.
     Internal,
 }
@@ -80,6 +85,36 @@ pub enum GatewayError {
         /// The state folder.
         state: PathBuf,
     },
+    /// A bundle waits for confirmation.
+    #[error("generation {generation} is on trial: another bundle is taken when it is confirmed or rolled back")]
+    OnTrial {
+        /// Its generation.
+        generation: u64,
+    },
+    /// No bundle waits for confirmation.
+    #[error("no bundle is on trial{}", rolled_back.map(|generation| format!(": generation {generation} was rolled back")).unwrap_or_default())]
+    NothingOnTrial {
+        /// The generation that was, and was rolled back.
+        rolled_back: Option<u64>,
+    },
+    /// Whoever confirms was there before.
+    #[error("generation {generation} can be confirmed by a session alone that was opened after it was applied")]
+    OldSession {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Not a time for a trial.
+    #[error("a bundle can be on trial for 1 to {} seconds", super::trial::LONGEST_TRIAL.as_secs())]
+    TrialLength,
+    /// The bundle file holds what was rolled back.
+    #[error("generation {generation} was applied and rolled back")]
+    RolledBack {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Nothing that passes now would.
+    #[error("the bundle would deny every flow that passes now")]
+    DeniesAll,
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -154,6 +189,12 @@ impl GatewayError {
             | Self::Bundle { .. }
             | Self::NotAdmitted { .. }
             | Self::Compile(_) => Fault::Input,
+            Self::OnTrial { .. }
+            | Self::OldSession { .. }
+            | Self::TrialLength
+            | Self::RolledBack { .. }
+            | Self::DeniesAll => Fault::Input,
+            Self::NothingOnTrial { rolled_back } => rolled_back.map_or(Fault::Input, |_| Fault::RolledBack),
             Self::NoBundle { cause, .. } => cause.fault(),
             Self::State(StateError::InUse(_)) | Self::NeverAccepted { .. } => Fault::Unavailable,
             Self::State(StateError::Io { denied: true, .. }) | Self::NoNetAdmin => Fault::Permission,
@@ -189,6 +230,16 @@ impl GatewayError {
                     "build the bundle again: to go back, old content is built under a new generation".into()
                 }
             },
+            Self::OnTrial { .. } => "'turnpike gateway confirm' or 'turnpike gateway rollback' ends the trial".into(),
+            Self::NothingOnTrial { .. } => {
+                "'turnpike gateway history' shows what became of it; 'turnpike gateway apply --confirm-within 5m' tries again".into()
+            }
+            Self::OldSession { .. } => {
+                "log in anew, which shows that you still can, and confirm there: ssh GATEWAY turnpike gateway confirm".into()
+            }
+            Self::TrialLength => "write it as 30s, 5m or 1h".into(),
+            Self::RolledBack { .. } => "correct it and build it anew, or try it again with 'turnpike gateway apply'".into(),
+            Self::DeniesAll => "'turnpike policy diff' shows what changes; if that is meant, add --deny-all-intended".into(),
             Self::NoBundle { cause, .. } => cause.remedy(),
             Self::NeverAccepted { .. } => {
                 "name the state of a gateway that ran with --state DIR; a lab's are in its own folder".into()

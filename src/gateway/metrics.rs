@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::control::{self, Question, Request, Response};
+use super::control::{self, Caller, Question, Request, Response};
 use super::error::GatewayError;
 use super::settings::{METRICS_PORT, Metrics};
 use crate::http;
@@ -75,9 +75,9 @@ pub fn router(questions: mpsc::Sender<Question>) -> Result<Router, GatewayError>
 }
 
 async fn metrics(State(shared): State<Shared>) -> Answer {
-    let status = match control::put(Request::Status, &shared.questions).await {
+    let status = match control::put(Request::Status, Caller::default(), &shared.questions).await {
         Response::Status(status) => Arc::from(status),
-        Response::InForce(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Response::InForce(_) | Response::Refused(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Response::Done(text) | Response::Error(text) => {
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }

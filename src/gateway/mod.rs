@@ -39,12 +39,14 @@ mod serve;
 mod settings;
 mod source;
 mod timekeeper;
+mod trial;
 
 pub use error::{Fault, GatewayError};
 pub use events::Events;
 pub use settings::{METRICS_PORT, Metrics, Settings};
 pub use source::trust;
 pub use timekeeper::Authority;
+pub use trial::{Apply, LONGEST_TRIAL};
 
 /// Runs a gateway until SIGTERM or SIGINT.
 ///

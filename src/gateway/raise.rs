@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::control::Caller;
 use super::enforcer::{self, Enforcer};
 use super::error::GatewayError;
 use super::events::Recorder;
@@ -14,13 +15,14 @@ use super::planner::Planner;
 use super::settings::Settings;
 use super::source::{self, Chosen};
 use super::timekeeper::{Memory, Timekeeper};
+use super::trial::{Activity, Pending, Trial};
 use super::{preflight, routing};
 use crate::bundle::{Bundle, Moment, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
 use crate::event::Directory;
 use crate::reconcile::{self, State};
 use crate::ruleset::{Ruleset, segment_device};
-use crate::store::gateway::{GatewayState, Record, StateError, recall};
+use crate::store::gateway::{GatewayState, Record, StateError, What, recall};
 use crate::sys::clock;
 use crate::sys::netlink::Netlink;
 use crate::sys::tun::Tun;
@@ -69,6 +71,10 @@ pub struct Gateway {
     pub timekeeper: Timekeeper,
     /// BOOTTIME when that was last written.
     pub written: Option<Duration>,
+    /// The bundle on trial.
+    pub trial: Option<Trial>,
+    /// Who talks.
+    pub activity: Activity,
     /// What should have begun, rested or ended and did not.
     pub overdue: Option<Condition>,
     /// How that came about.
@@ -125,6 +131,23 @@ impl Target {
         Ok(Self { bundle, honour, policy, ruleset, routing, plan })
     }
 
+    /// The same as of another moment.
+    ///
+    /// # Errors
+    /// [`GatewayError::Compile`].
+    pub fn at(
+        self,
+        settings: &Settings,
+        mute: bool,
+        moment: &Moment,
+        boottime: Duration,
+    ) -> Result<Self, GatewayError> {
+        let honour = Honour::of(&self.bundle, moment, boottime);
+        let policy = self.bundle.policy.without(|number| !honour.holds(number));
+        let ruleset = self.ruleset_of(&policy, settings, mute)?;
+        Ok(Self { honour, policy, ruleset, ..self })
+    }
+
     /// Compiles another policy for the same devices.
     ///
     /// # Errors
@@ -155,6 +178,7 @@ pub async fn raise(
     keys: Keys,
     netlink: Netlink,
     chosen: Chosen,
+    pending: Option<Pending>,
 ) -> Result<Gateway, GatewayError> {
     let mut planner = Planner::marking(settings.marking);
     let (mut timekeeper, damaged) = timekeeper(&settings)?;
@@ -189,6 +213,8 @@ pub async fn raise(
         target,
         timekeeper,
         written: None,
+        trial: None,
+        activity: Activity::default(),
         overdue: None,
         drift: Drift::default(),
         standing: chosen.conditions.into_iter().chain(damaged).collect(),
@@ -197,8 +223,13 @@ pub async fn raise(
         recorder,
         mute,
     };
-    gateway.keep(chosen.octets);
+    match pending.filter(|pending| pending.is(&gateway.target.bundle)) {
+        Some(pending) => gateway.resume(pending, chosen.octets),
+        None => gateway.keep(chosen.octets),
+    }
     gateway.write_clock();
+    let generation = gateway.target.bundle.generation;
+    gateway.log(What::Started, generation, Caller::default(), None);
     Ok(gateway)
 }
 

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::control::{self, InForce, Question, Request, Response};
+use super::control::{self, Caller, InForce, Question, Refusal, Request, Response};
 use super::error::GatewayError;
 use super::keys::Keys;
 use super::raise::{Gateway, raise};
 use super::settings::Settings;
-use super::{metrics, preflight, report, source};
+use super::{metrics, preflight, report, source, trial};
 use crate::dataplane::Snapshot;
 use crate::http;
 use crate::store::gateway::GatewayState;
@@ -64,12 +64,13 @@ pub async fn run(settings: Settings) -> Result<(), GatewayError> {
     let state = GatewayState::open(&settings.state)?;
     let keys = Keys::read(&settings.keys)?;
     let trust = source::trust(&settings.trust)?;
-    let chosen = source::first(&settings.bundle, &trust, &keys, &state)?;
+    let pending = trial::resumed(&state)?;
+    let chosen = source::first(&settings.bundle, &trust, &keys, &state, pending.as_ref())?;
     let kernel = Netlink::connect()?;
     preflight::host(&kernel, &settings.device).await?;
     let mut listeners = metrics::listen(&settings.metrics)?;
     let (routing, ruleset) = (netlink::changes()?, watch()?);
-    let mut gateway = raise(settings, state, trust, keys, kernel, chosen).await?;
+    let mut gateway = raise(settings, state, trust, keys, kernel, chosen, pending).await?;
     let (sender, questions) = mpsc::channel(QUESTIONS);
     gateway.open_doors(&mut listeners);
     let served = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -171,12 +172,13 @@ impl Server {
                 // By an instant, which questions do not put off.
                 () = tokio::time::sleep_until(glance_at) => {
                     let wait = self.gateway.keep_time().await;
-                    glance_at = Instant::now() + wait;
+                    let trial = self.gateway.keep_trial().await.unwrap_or(wait);
+                    glance_at = Instant::now() + wait.min(trial);
                 }
                 _ = events.alive.tick() => self.renew().await?,
                 _ = events.watchdog.tick() => sd_notify::watchdog(),
-                _ = events.hangup.recv() => drop(self.reload().await),
-                Some((request, answer)) = events.questions.recv() => self.answer(request, answer).await,
+                _ = events.hangup.recv() => drop(self.reload(Caller::default()).await),
+                Some((request, caller, answer)) = events.questions.recv() => self.answer(request, caller, answer).await,
                 () = due => { look_at = None; self.gateway.look().await? }
                 _ = events.look.tick() => { self.look_at_all().await? }
                 Some(changes) = events.ruleset.recv() => if self.gateway.enforcer.is_foreign(&changes) {
@@ -211,9 +213,9 @@ impl Server {
         self.gateway.look().await
     }
 
-    async fn reload(&mut self) -> Result<String, GatewayError> {
+    async fn reload(&mut self, caller: Caller) -> Result<String, GatewayError> {
         sd_notify::reloading();
-        let outcome = self.gateway.reload().await;
+        let outcome = self.gateway.reload(caller).await;
         if let Ok(done) = &outcome {
             tracing::info!("{done}");
         }
@@ -222,14 +224,14 @@ impl Server {
         outcome
     }
 
-    async fn answer(&mut self, request: Request, answer: oneshot::Sender<Response>) {
+    async fn answer(&mut self, request: Request, caller: Caller, answer: oneshot::Sender<Response>) {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status().await)),
             Request::InForce => Response::InForce(self.in_force()),
-            Request::Reload => match self.reload().await {
-                Ok(done) => Response::Done(done),
-                Err(error) => Response::Error(error.to_string()),
-            },
+            Request::Reload => said(self.reload(caller).await),
+            Request::Apply(asked) => said(self.gateway.apply(&asked, caller).await),
+            Request::Confirm => said(self.gateway.confirm(caller)),
+            Request::Rollback => said(self.gateway.roll_back("somebody asked for it").await),
             Request::Heartbeat { heartbeat } => match self.gateway.hear(heartbeat.as_bytes()).await {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error),
@@ -283,6 +285,7 @@ impl Server {
             None => self.gateway.recorder.condition(),
         });
         conditions.extend(self.gateway.time_conditions());
+        conditions.extend(self.gateway.trial_condition());
         conditions.extend(drift.paused_until.map(|until| Condition::RepairPaused { until }));
         if snapshot.is_some_and(|snapshot| snapshot.links.iter().all(|link| !link.alive)) {
             conditions.push(Condition::NoTunnel);
@@ -371,6 +374,14 @@ impl Server {
         self.gateway.write_clock();
         self.gateway.recorder.stop();
         tracing::info!("stopped; the ruleset stays and closes by itself");
+    }
+}
+
+/// What came of something that was asked for.
+fn said(outcome: Result<String, GatewayError>) -> Response {
+    match outcome {
+        Ok(done) => Response::Done(done),
+        Err(error) => Response::Refused(Refusal::of(&error)),
     }
 }
 

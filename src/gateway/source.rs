@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::error::GatewayError;
 use super::keys::Keys;
+use super::trial::{self, Pending};
 use crate::bundle::{self, Bundle, MAX_OCTETS, Trust};
 use crate::store::gateway::{Acknowledged, GatewayState, StateError};
 use crate::telemetry::conditions::Condition;
@@ -57,12 +58,25 @@ pub fn offered(path: &Path, trust: &Trust, keys: &Keys, taken: Option<&Acknowled
 ///
 /// # Errors
 /// [`GatewayError::NoBundle`] if there is neither.
-pub fn first(path: &Path, trust: &Trust, keys: &Keys, state: &GatewayState) -> Result<Chosen, GatewayError> {
+pub fn first(
+    path: &Path,
+    trust: &Trust,
+    keys: &Keys,
+    state: &GatewayState,
+    pending: Option<&Pending>,
+) -> Result<Chosen, GatewayError> {
     if let Err(error @ StateError::Newer(_)) = state.acknowledged() {
         return Err(error.into());
     }
     let (taken, mut conditions) = acknowledged(state);
-    match offered(path, trust, keys, taken.as_ref()) {
+    if let Some(chosen) = pending.and_then(|pending| on_trial(trust, keys, state, pending)) {
+        return Ok(Chosen { conditions, ..chosen });
+    }
+    let offered = offered(path, trust, keys, taken.as_ref()).and_then(|chosen| {
+        trial::refuse_rolled_back(state.folder(), &chosen.bundle)?;
+        Ok(chosen)
+    });
+    match offered {
         Ok(chosen) => Ok(Chosen { conditions, ..chosen }),
         Err(cause) => {
             let (kept, broken) = state.bundles()?;
@@ -80,6 +94,16 @@ pub fn first(path: &Path, trust: &Trust, keys: &Keys, state: &GatewayState) -> R
             Ok(Chosen { bundle, octets, source: Source::State, conditions })
         }
     }
+}
+
+/// The bundle on trial, from the state.
+fn on_trial(trust: &Trust, keys: &Keys, state: &GatewayState, pending: &Pending) -> Option<Chosen> {
+    let (kept, _) = state.bundles().ok()?;
+    kept.into_iter().find_map(|kept| {
+        let bundle = bundle::open(&kept.octets, trust).ok().filter(|bundle| pending.is(bundle))?;
+        bundle.admit(&keys.own(None), None).ok()?;
+        Some(Chosen { bundle, octets: kept.octets, source: Source::State, conditions: Vec::new() })
+    })
 }
 
 /// What was acknowledged last. A damaged record falls back to the newest bundle's own name, so that a damaged

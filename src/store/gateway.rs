@@ -5,6 +5,8 @@
 //!  DIR/bundle.00000000000000000007   header and octets, named by generation; the two newest are kept
 //!  DIR/floor                     header and, in JSON, whose bundle was acknowledged last and its generation
 //!  DIR/clock                     header and, in JSON, what is known of the time and of the controller's silence
+//!  DIR/pending, DIR/rolled-back  the bundle that waits for confirmation, and the last that did not get it
+//!  DIR/history                   what became of bundles, step by step
 //!  DIR/gateway.sock              the control socket
 //! ```
 //!
@@ -13,6 +15,7 @@
 //! is handed in from outside; what lies here was acknowledged once, so that of two generations whichever is
 //! whole may be used.
 
+mod history;
 mod record;
 
 use std::fs::{self, File, OpenOptions};
@@ -27,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::{Digest, Floor};
 use crate::identity::Name;
 
+pub use history::{Step, What, history};
 pub use record::{Record, recall};
 
 /// How many generations are kept.
@@ -188,8 +192,7 @@ impl GatewayState {
             return Err(failed("cannot write", &temporary)(error));
         }
         fs::rename(&temporary, &path).map_err(failed("cannot rename to", &path))?;
-        // The rename is on disk only when the folder is.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed("cannot sync", &self.folder))
+        sync(&self.folder).map_err(failed("cannot sync", &self.folder))
     }
 }
 
@@ -246,6 +249,11 @@ fn open_lock(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
         other => other,
     }
+}
+
+/// A rename or removal is on disk only when the folder is.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all())
 }
 
 fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {

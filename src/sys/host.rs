@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
@@ -29,6 +30,25 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// When the session of a process began, in BOOTTIME: when its leader did, which `sshd`, `login` and `setsid(1)` start anew.
+/// `None` where the leader has ended. Exact to a clock tick, 10 ms, which it may be too early.
+pub fn session_began(process: i32) -> Option<Duration> {
+    let stat = |process: i32| std::fs::read_to_string(format!("/proc/{process}/stat")).ok();
+    let leader = field(&stat(process)?, SESSION)?;
+    let ticks: u32 = field(&stat(leader)?, START)?;
+    let rate = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten()?;
+    Some(Duration::from_secs(u64::from(ticks)) / u32::try_from(rate).ok()?)
+}
+
+/// The fields of `/proc/PID/stat` (`proc_pid_stat(5)`), counted from the one after the program's name, which is the second.
+const SESSION: usize = 3;
+const START: usize = 19;
+
+fn field<T: std::str::FromStr>(stat: &str, place: usize) -> Option<T> {
+    // The name stands in brackets, and may have some itself.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(place)?.parse().ok()
 }
 
 /// The name of the device of this index in our network namespace, lossy where it is no UTF-8; `None` if there is none.

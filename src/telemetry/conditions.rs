@@ -114,6 +114,13 @@ pub enum Condition {
         /// Why not.
         cause: String,
     },
+    /// A bundle waits for confirmation.
+    OnTrial {
+        /// Its generation.
+        generation: u64,
+        /// When it is rolled back, in seconds from now.
+        left: u64,
+    },
     /// Something that the status is made of could not be read.
     Unobservable {
         /// What and why.
@@ -143,6 +150,7 @@ impl Condition {
             Self::ClockUnconfirmed { .. } => "clock-unconfirmed",
             Self::LeaseEnded { .. } => "lease-ended",
             Self::HonourFailed { .. } => "honour-failed",
+            Self::OnTrial { .. } => "on-trial",
             Self::Unobservable { .. } => "unobservable",
         }
     }
@@ -158,6 +166,7 @@ impl Condition {
             | Self::MetricsUnserved { .. }
             | Self::EventsUnwritten { .. }
             | Self::EventsUnheard { .. }
+            | Self::OnTrial { .. }
             | Self::Unobservable { .. } => Severity::Warning,
             Self::ApplyFailed { .. }
             | Self::WrongSysctl { .. }
@@ -200,6 +209,9 @@ impl Condition {
             Self::HonourFailed { cause } => {
                 format!("agreements that begin or end now could not be brought to the kernel: {cause}")
             }
+            Self::OnTrial { generation, left } => {
+                format!("generation {generation} is on trial: it is rolled back in {left} s unless it is confirmed")
+            }
             Self::EventsUnheard { cause } => format!("this kernel does not tell of flows: {cause}"),
             Self::EventsUnwritten { cause } | Self::Unobservable { cause } => cause.clone(),
         }
@@ -236,6 +248,9 @@ impl Condition {
                 "look at 'nft list table inet turnpike': traffic stops when the element runs out".into()
             }
             Self::NoTunnel => "look at the uplinks, and at the last handshake of each link in 'turnpike status'".into(),
+            Self::OnTrial { .. } => {
+                "turnpike gateway confirm, from a session opened since; or turnpike gateway rollback".into()
+            }
             Self::UplinkInOverlay { .. } => {
                 "reserve the carrier's prefix in network.toml (reserved = […]) and allot again".into()
             }

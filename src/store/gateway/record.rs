@@ -5,19 +5,28 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{GatewayState, StateError, failed, read};
+use super::{GatewayState, StateError, bundle_name, failed, read, sync};
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// What is known of the time, and of the controller's silence.
     Clock,
+    /// The bundle on trial.
+    Pending,
+    /// The bundle that was rolled back last.
+    RolledBack,
+    /// What became of bundles.
+    History,
 }
 
 impl Record {
     fn name(self) -> &'static str {
         match self {
             Self::Clock => "clock",
+            Self::Pending => "pending",
+            Self::RolledBack => "rolled-back",
+            Self::History => "history",
         }
     }
 }
@@ -30,6 +39,37 @@ impl GatewayState {
     pub fn remember<T: Serialize>(&self, record: Record, value: &T) -> Result<(), StateError> {
         let octets = serde_json::to_vec(value).map_err(|error| failed("cannot write", &self.folder)(error.into()))?;
         self.write(record.name(), &octets)
+    }
+
+    /// Removes a record, if there is one.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn forget(&self, record: Record) -> Result<(), StateError> {
+        self.remove(&self.folder.join(record.name()))
+    }
+
+    /// Keeps a bundle without acknowledging it.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn keep_aside(&self, generation: u64, octets: &[u8]) -> Result<(), StateError> {
+        self.write(&bundle_name(generation), octets)
+    }
+
+    /// Removes a kept bundle, if there is one.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn discard(&self, generation: u64) -> Result<(), StateError> {
+        self.remove(&self.folder.join(bundle_name(generation)))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StateError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync(&self.folder)).map_err(failed("cannot remove", path)),
+        }
     }
 }
 
