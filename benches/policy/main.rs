@@ -15,6 +15,7 @@
 //!
 //! Needs root for what stands in namespaces; leaves nothing behind. Ends with 1 if something is not as it is to be reached.
 
+mod boundary;
 mod check;
 mod definition;
 mod hub;
@@ -119,6 +120,10 @@ fn on_hub(policy: &Policy, options: &Options, record: &mut Record) -> Result<(),
     if has(Section::Load) {
         eprintln!("one agreement less, one more");
         loaded.changes(options.rounds.max(10), record)?;
+    }
+    if has(Section::Boundary) {
+        eprintln!("hours");
+        boundary::boundaries(&loaded, options.rounds, record)?;
     }
     if has(Section::Relay) {
         eprintln!("relay");

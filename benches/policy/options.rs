@@ -11,6 +11,8 @@ pub enum Section {
     Explain,
     /// First load on a hub, one agreement less and one more.
     Load,
+    /// Hours of many agreements that begin or end.
+    Boundary,
     /// Applies under traffic.
     Traffic,
     /// From a revocation to the flow's last packet.
@@ -21,8 +23,8 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are taken.
-    pub const ALL: [Self; 7] =
-        [Self::Check, Self::Diff, Self::Explain, Self::Load, Self::Traffic, Self::Revoke, Self::Relay];
+    pub const ALL: [Self; 8] =
+        [Self::Check, Self::Diff, Self::Explain, Self::Load, Self::Boundary, Self::Traffic, Self::Revoke, Self::Relay];
 
     /// Its name in `ONLY`.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Section {
             Self::Diff => "diff",
             Self::Explain => "explain",
             Self::Load => "load",
+            Self::Boundary => "boundary",
             Self::Traffic => "traffic",
             Self::Revoke => "revoke",
             Self::Relay => "relay",

@@ -56,9 +56,12 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// A hub under its whole policy.
 pub struct Loaded<'a> {
-    policy: &'a Policy,
-    hub: Hub,
-    ruleset: Ruleset,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The hub.
+    pub hub: Hub,
+    /// What it has loaded.
+    pub ruleset: Ruleset,
 }
 
 impl<'a> Loaded<'a> {

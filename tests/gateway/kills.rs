@@ -28,7 +28,7 @@ fn kills() -> u32 {
 
 /// Generations of even numbers agree on nothing, and have a guardrail.
 fn build(generation: u64) -> Build {
-    let odd = generation % 2 == 1;
+    let odd = !generation.is_multiple_of(2);
     Build { generation, agreed: odd, guarded: !odd, ..Build::default() }
 }
 
@@ -131,12 +131,12 @@ impl Trial<'_> {
         let place = self.place;
         let found = shape(place, "leeds-1").expect("a table");
         assert!(
-            found == self.shapes[usize::from(now % 2 == 0)],
+            found == self.shapes[usize::from(now.is_multiple_of(2))],
             "generation {now} is in force, and the kernel has\n{found}"
         );
         let since = Instant::now();
         // Only leeds changes its mind: bradford goes on by the first bundle.
-        let passes = now % 2 == 1;
+        let passes = !now.is_multiple_of(2);
         if passes {
             assert!(
                 wait_until(BACK, || reaches(&place.benefits, CLAIMS4, 443)),
