@@ -23,6 +23,7 @@ mod judge;
 mod membership;
 mod merkle;
 mod narrowing;
+mod notice;
 mod policy;
 mod rules;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use hours::{Hours, HoursError, Span, zones};
 pub use judge::Judgement;
 pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
+pub use notice::{Effect, MAX_NOTICE_NUMBER, MAX_NOTICE_OCTETS, Notice, NoticeError, SignedNotice};
 pub use policy::{
     Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment, Service,
 };

@@ -6,7 +6,9 @@
 mod batch;
 mod keys;
 mod names;
+mod text;
 
 pub use batch::{Signed, all_hold};
 pub use keys::{KeyError, PresharedKey, PrivateKey, PublicKey, SignatureBytes, Signer, Verifier};
 pub use names::{Id, IdError, Name, NameError, Qualified};
+pub use text::steers;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::model::Origin;
 use super::source::Mark;
+use crate::identity::steers;
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,12 +196,6 @@ pub fn printable(text: &str) -> String {
         if steers(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
-}
-
-/// Whether a character would steer a terminal.
-pub fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger.

@@ -38,7 +38,7 @@ mod terms;
 pub use allot::allot;
 pub use compile::{LISTED_PORTS, compile, matches};
 pub use evaluate::{Evaluator, Reason, Tier, Verdict, evaluate};
-pub use finding::{Code, Finding, Severity, nearest, printable, steers};
+pub use finding::{Code, Finding, Severity, nearest, printable};
 pub use format::{FormatError, format, guess};
 pub use kind::{Kind, KindError};
 pub use membership::{Keys, MissingKey, keys_needed, membership};
@@ -48,3 +48,5 @@ pub use reach::{Reach, reach};
 pub use resolve::{Resolved, both as resolve_both, resolve, signers, terms};
 pub use source::Files;
 pub use terms::{Terms, Wording};
+
+pub use crate::identity::steers;
