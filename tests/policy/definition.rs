@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use turnpike::identity::Signer;
 use turnpike::policy::{self, Files, Finding, Resolved};
 
@@ -67,10 +70,17 @@ pub fn allotted(mut files: Files) -> Files {
     files
 }
 
-/// A definition of councils `c0`, `c1`, … with one edge each and departments and services as asked for; every
-/// council signs with the same key.
+/// Who signs for a council in tests, always by the same key: PKCS #8 (RFC 8410, section 7).
+pub fn signer(council: &str) -> Signer {
+    let mut octets = hex::decode("302e020100300506032b657004220420").expect("hexadecimal");
+    octets.extend(Sha256::digest(council));
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(octets));
+    Signer::from_pem(&pem).expect("a key")
+}
+
+/// A definition of councils `c0`, `c1`, … with one edge each and departments and services as asked for; for every
+/// council its own [`signer`] signs.
 pub struct Small {
-    pub signer: Signer,
     pub files: Files,
 }
 
@@ -81,7 +91,7 @@ impl Small {
             [[class]]\nname = \"routine\"\nlease = \"72h\"\n";
         let mut files = Files::new();
         files.insert("network.toml", network);
-        Self { signer: Signer::generate().expect("entropy"), files }
+        Self { files }
     }
 
     pub fn guardrail(&mut self, number: usize, deny: &str, to: &str) {
@@ -92,9 +102,9 @@ impl Small {
     }
 
     pub fn council(&mut self, council: usize) {
-        let key = self.signer.verifier();
+        let key = signer(&format!("c{council}")).verifier();
         let text = format!(
-            "[council]\nname = \"c{council}\"\n[[council.signer]]\nby = \"siro\"\nkey = \"{key}\"\n\n\
+            "[council]\nname = \"c{council}\"\n[[council.signer]]\nby = \"siro@c{council}\"\nkey = \"{key}\"\n\n\
              [[edge]]\nname = \"e{council}\"\nuplinks = [{{ name = \"wan\", device = \"eth0\" }}]\n"
         );
         self.files.insert(format!("councils/c{council}.toml"), text);
@@ -145,9 +155,9 @@ impl Small {
         for (id, terms) in all {
             for council in &terms.councils {
                 let consent = format!(
-                    "\n[[agreement.consent]]\ncouncil = \"{council}\"\nby = \"siro\"\nterms = \"{}\"\nsignature = \"{}\"\n",
+                    "\n[[agreement.consent]]\ncouncil = \"{council}\"\nby = \"siro@{council}\"\nterms = \"{}\"\nsignature = \"{}\"\n",
                     terms.hash(),
-                    terms.sign(&self.signer)
+                    terms.sign(&signer(council.as_str()))
                 );
                 self.append(&format!("agreements/{id}.toml"), &consent);
             }

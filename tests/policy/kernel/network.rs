@@ -13,13 +13,12 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use turnpike::identity::Signer;
 use turnpike::net::Prefix;
 use turnpike::policy::model::Model;
 use turnpike::policy::{self, Files};
 
 use super::random::Random;
-use crate::definition::{allotted, lines, text, time};
+use crate::definition::{allotted, lines, signer, text, time};
 
 /// Where services like to be, so that ranges begin and end beside each other.
 pub const PORTS: [u16; 6] = [1, 80, 443, 5000, 5100, 9000];
@@ -76,7 +75,6 @@ struct Rail {
 
 /// What the files are made of.
 pub struct Network {
-    signer: Signer,
     standings: Vec<Standing>,
     offers: Vec<Offer>,
     accords: Vec<Accord>,
@@ -106,15 +104,8 @@ impl Network {
         let standings = standings(random);
         let canary = Offer { department: CANARY, hosts: vec![2], ports: vec![format!("udp/{CANARY_PORT}")] };
         let asks = Accord { id: 1, offer: 0, from: vec![GATEWAYS[0].0.to_owned()], state: State::Signed };
-        let mut network = Self {
-            signer: Signer::generate().expect("entropy"),
-            standings,
-            offers: vec![canary],
-            accords: vec![asks],
-            rails: Vec::new(),
-            last: 1,
-            allotted: None,
-        };
+        let mut network =
+            Self { standings, offers: vec![canary], accords: vec![asks], rails: Vec::new(), last: 1, allotted: None };
         for _ in 0..12 {
             network.offers.push(offer(random));
         }
@@ -238,8 +229,9 @@ impl Network {
     }
 
     fn council(&self, council: &str, edge: &str) -> String {
-        let key = self.signer.verifier();
-        let mut text = format!("[council]\nname = \"{council}\"\n[[council.signer]]\nby = \"siro\"\nkey = \"{key}\"\n");
+        let key = signer(council).verifier();
+        let mut text =
+            format!("[council]\nname = \"{council}\"\n[[council.signer]]\nby = \"siro@{council}\"\nkey = \"{key}\"\n");
         if !edge.is_empty() {
             text += &format!("[[edge]]\nname = \"{edge}\"\nuplinks = [{{ name = \"wan\", device = \"wan0\" }}]\n");
         }
@@ -290,9 +282,9 @@ impl Network {
             let mut written = text(files, &format!("agreements/{id}.toml"));
             let councils = terms.councils.iter().skip(usize::from(unsigned(id.as_str())));
             for council in councils {
-                let (hash, signature) = (terms.hash(), terms.sign(&self.signer));
+                let (hash, signature) = (terms.hash(), terms.sign(&signer(council.as_str())));
                 let consent = format!(
-                    "council = \"{council}\"\nby = \"siro\"\nterms = \"{hash}\"\nsignature = \"{signature}\"\n"
+                    "council = \"{council}\"\nby = \"siro@{council}\"\nterms = \"{hash}\"\nsignature = \"{signature}\"\n"
                 );
                 written += &format!("[[agreement.consent]]\n{consent}");
             }
