@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Match, Membership, Narrowing, Policy, Segment};
+use super::{Agreement, MAX_NOTICE_NUMBER, Match, Membership, Narrowing, Policy, Segment, Settled, Signatory};
 use crate::identity::Name;
 use crate::net::{Family, Prefix};
 
@@ -47,12 +47,22 @@ impl Check for Policy {
             known(rules.iter().map(|r| r.agreement), &agreements, "a rule's agreement")?;
             rules.iter().try_for_each(|rule| check_match(&rule.matching))?;
         }
+        self.agreements.iter().try_for_each(check_settled)?;
+        self.check_signers()?;
         self.check_keys()?;
         self.guardrails.iter().flat_map(|g| &g.to.ports).try_for_each(check_match)
     }
 }
 
 impl Policy {
+    fn check_signers(&self) -> Result<(), String> {
+        let key = |signer: &Signatory| (signer.council.clone(), signer.by.clone(), signer.key.to_string());
+        if !self.signers.is_sorted_by(|a, b| key(a) < key(b)) {
+            return Err("the signers are not sorted, or one stands twice".to_owned());
+        }
+        Ok(())
+    }
+
     /// One key, one answer: what the kernel's maps ask of the rules.
     fn check_keys(&self) -> Result<(), String> {
         let clash = self.rules.windows(2).any(|pair| {
@@ -100,6 +110,17 @@ impl Check for Narrowing {
     fn check(&self) -> Result<(), String> {
         ascending(self.revoked.iter().copied(), "revoked agreements")?;
         ascending(self.suspended.iter().copied(), "suspended agreements").map(|_| ())
+    }
+}
+
+fn check_settled(agreement: &Agreement) -> Result<(), String> {
+    let Agreement { id, settled, .. } = agreement;
+    if !settled.is_sorted_by(|a, b| a.council < b.council) {
+        return Err(format!("what is settled of {id} is not sorted by council, or one stands twice"));
+    }
+    match settled.iter().find(|settled| !(1..=MAX_NOTICE_NUMBER).contains(&settled.number)) {
+        Some(Settled { number, .. }) => Err(format!("the number of a notice about {id} cannot be {number}")),
+        None => Ok(()),
     }
 }
 

@@ -46,7 +46,8 @@ pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
 pub use notice::{Effect, MAX_NOTICE_NUMBER, MAX_NOTICE_OCTETS, Notice, NoticeError, SignedNotice};
 pub use policy::{
-    Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment, Service,
+    Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment,
+    Service, Settled, Signatory,
 };
 pub use rules::{RANGE_LIMIT, settle};
 pub(crate) use rules::{joined, without};

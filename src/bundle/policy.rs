@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Hours;
-use crate::identity::{Id, Name, Qualified};
+use crate::identity::{Id, Name, Qualified, Verifier};
 use crate::net::{Interface, PortMatch, Prefix};
 
 /// What a gateway does with packets that are for none of its own departments.
@@ -61,6 +61,32 @@ pub struct Policy {
     pub guardrails: Vec<Guardrail>,
     /// Where overlay prefixes lead from here. Sorted by prefix.
     pub routes: Vec<Route>,
+    /// Who may sign notices for the councils that have a part in one of the agreements. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<Signatory>,
+}
+
+/// A person who may speak for a council.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatory {
+    /// The council.
+    pub council: Name,
+    /// The person, such as an e-mail address.
+    pub by: String,
+    /// The person's public key.
+    pub key: Verifier,
+}
+
+/// How far the notices of one party about an agreement have been taken into account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// The council; absent for the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub council: Option<Name>,
+    /// The highest number: 1 to [`super::MAX_NOTICE_NUMBER`]. A notice that is not above it says nothing new.
+    pub number: u64,
 }
 
 /// A department in overlay terms, and its segment where it stands at this gateway.
@@ -150,6 +176,9 @@ pub struct Agreement {
     /// When in the week, if not always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
+    /// What its parties have said of it before, by party, the operator first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<Settled>,
 }
 
 /// A flow that `department` may open.

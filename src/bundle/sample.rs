@@ -50,6 +50,7 @@ pub(crate) fn edge() -> Contents {
         signed_after: None,
         shadowed: vec![rule(443, 4)],
         guardrails: Vec::new(),
+        signers: vec![signatory()],
         routes: vec![Route { prefix: "100.64.0.0/10".parse().expect("a prefix"), to: NextHop::Relays }],
     };
     let membership = Membership {
@@ -96,6 +97,12 @@ fn department(number: u32, name: &str, overlay: &str) -> Department {
     }
 }
 
+fn signatory() -> Signatory {
+    // A public key of RFC 8032, section 7.1.
+    let key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".parse().expect("a key");
+    Signatory { council: name("leeds"), by: "siro@leeds.example".to_owned(), key }
+}
+
 fn agreement(number: u32, id: &str) -> Agreement {
     Agreement {
         number,
@@ -107,6 +114,7 @@ fn agreement(number: u32, id: &str) -> Agreement {
         not_before: None,
         not_after: None,
         hours: None,
+        settled: vec![Settled { council: None, number: 1 }, Settled { council: Some(name("leeds")), number: 3 }],
     }
 }
 

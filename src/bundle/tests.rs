@@ -223,7 +223,7 @@ fn contents_that_would_be_refused_are_not_sealed() {
         Encoded::new([contents]).err()
     };
     assert_eq!(refused(|_| ()), None);
-    let cases: [fn(&mut Contents); 9] = [
+    let cases: [fn(&mut Contents); 13] = [
         |c| c.policy.rules.reverse(),
         |c| c.policy.rules[0].agreement = 9,
         |c| c.policy.rules[0].matching = Match::Port { protocol: 1, port: 1 },
@@ -233,6 +233,10 @@ fn contents_that_would_be_refused_are_not_sealed() {
         |c| c.membership.uplinks[0].device = Some("a\nb".into()),
         |c| c.membership.gateway = name("york-1"),
         |c| c.narrowing.revoked = vec![2, 1],
+        |c| c.policy.signers.extend(edge().policy.signers),
+        |c| c.policy.agreements[0].settled.reverse(),
+        |c| c.policy.agreements[0].settled[1].council = None,
+        |c| c.policy.agreements[0].settled[0].number = 0,
     ];
     for (number, case) in cases.into_iter().enumerate() {
         assert!(matches!(refused(case), Some(SealError::Malformed { .. })), "case {number}");

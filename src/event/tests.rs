@@ -45,6 +45,7 @@ fn policy() -> Policy {
         not_before: None,
         not_after: None,
         hours: None,
+        settled: Vec::new(),
     };
     let service = |number, name: &str, host: &str, port: &str| Service {
         number,
@@ -86,6 +87,7 @@ fn policy() -> Policy {
         signed_after: None,
         shadowed: Vec::new(),
         guardrails: vec![guardrail("G-1", 23), guardrail("G-2", 25)],
+        signers: Vec::new(),
         routes: Vec::new(),
     }
 }

@@ -19,7 +19,9 @@ use jiff::Timestamp;
 use super::guardrails::{self, Denial};
 use super::model::{self, Model};
 use super::parallel;
-use crate::bundle::{Agreement, Department, Match, NextHop, Policy, Role, Route, Rule, Segment, Service, settle};
+use crate::bundle::{
+    Agreement, Department, Match, NextHop, Policy, Role, Route, Rule, Segment, Service, Settled, Signatory, settle,
+};
 use crate::identity::{Name, Qualified};
 use crate::net::{Family, PortMatch, Prefix};
 
@@ -181,6 +183,7 @@ impl<'a> Compiler<'a> {
             shadowed,
             guardrails: sorted(self.denials.iter().filter(concerned).map(|denial| denial.guardrail.clone()).collect()),
             routes: self.routes(gateway),
+            signers: self.signers(grants),
         }
     }
 
@@ -206,6 +209,7 @@ impl<'a> Compiler<'a> {
                 not_before: agreement.not_before,
                 not_after: agreement.not_after,
                 hours: agreement.hours.clone(),
+                settled: settled(agreement),
             })
             .collect()
     }
@@ -214,6 +218,25 @@ impl<'a> Compiler<'a> {
     fn begun(&self, grants: &[Grant<'_>]) -> Option<Timestamp> {
         let beginnings = grants.iter().filter_map(|grant| grant.agreement.not_before);
         beginnings.filter(|begin| *begin <= self.model.at).max()
+    }
+
+    /// Who may speak for the councils that have a part in what is granted here.
+    fn signers(&self, grants: &[Grant<'_>]) -> Vec<Signatory> {
+        let councils: BTreeSet<&Name> = grants.iter().flat_map(|grant| &grant.agreement.councils).collect();
+        let known = |name: &&&Name| self.model.councils.binary_search_by(|council| council.name.cmp(name)).ok();
+        let found = councils.iter().filter_map(|name| self.model.councils.get(known(&name)?));
+        let of = |council: &'a model::Council| {
+            let signatory = |signer: &model::CouncilSigner| Signatory {
+                council: council.name.clone(),
+                by: signer.by.clone(),
+                key: signer.key,
+            };
+            let mut signers: Vec<Signatory> = council.signers.iter().map(signatory).collect();
+            signers.sort_by_cached_key(|signer| (signer.by.clone(), signer.key.to_string()));
+            signers.dedup();
+            signers
+        };
+        found.flat_map(of).collect()
     }
 
     fn routes(&self, gateway: &Gateway<'_>) -> Vec<Route> {
@@ -230,6 +253,10 @@ impl<'a> Compiler<'a> {
             }
         })
     }
+}
+
+fn settled(agreement: &model::Agreement) -> Vec<Settled> {
+    agreement.settled().into_iter().map(|(council, number)| Settled { council, number }).collect()
 }
 
 /// Everything that the agreements chosen allow.

@@ -116,6 +116,16 @@ codes! {
     ConsentMissing = "consent-missing",
     /// A consent that does not count.
     ConsentVoid = "consent-void",
+    /// A notice that is not what its council signed, or out of order.
+    BadNotice = "bad-notice",
+    /// A notice that does not count.
+    NoticeVoid = "notice-void",
+    /// An agreement that rests.
+    Suspended = "suspended",
+    /// An agreement whose terms a council has refused.
+    Refused = "refused",
+    /// An agreement whose terms a council has revoked.
+    Revoked = "revoked",
     /// An agreement that begins later.
     NotYet = "not-yet",
     /// An agreement that has ended.

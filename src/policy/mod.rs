@@ -33,6 +33,7 @@ mod resolve;
 #[cfg(test)]
 pub(crate) mod sample;
 mod source;
+mod state;
 mod terms;
 
 pub use allot::allot;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::bundle::{Hours, Withheld, standing};
+use crate::bundle::{Hours, Notice};
 use crate::identity::{Id, Name, Qualified, Verifier};
 use crate::net::{Interface, PortMatch, Prefix};
+
+pub use super::state::{Lacking, State, Void};
 
 /// Where in the definition something stands. Lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -253,6 +255,10 @@ pub struct Agreement {
     pub councils: Vec<Name>,
     /// The consents that hold, one of each council at most, by council.
     pub consents: Vec<Consent>,
+    /// The councils whose consent it lacks, and why, by council.
+    pub lacking: Vec<Lacking>,
+    /// What its councils and the operator have said since, in the order of the file: all of it is signed right.
+    pub notices: Vec<Notice>,
     /// Its class.
     pub class: Name,
     /// From when.
@@ -278,73 +284,6 @@ pub struct Consent {
     pub by: String,
     /// When, as the consent itself says.
     pub at: Option<Timestamp>,
-}
-
-impl Agreement {
-    /// Whether its rules are compiled.
-    pub fn in_force(&self) -> bool {
-        self.void.is_empty()
-    }
-
-    /// Its hours as they are written: `always` where it has none.
-    pub fn hours(&self) -> &str {
-        self.hours.as_ref().map_or("always", Hours::text)
-    }
-
-    /// Whether its rules would be compiled at another instant than the model's.
-    pub fn in_force_at(&self, at: Timestamp) -> bool {
-        self.lasting_void().next().is_none() && self.untimely(at).is_none()
-    }
-
-    /// Whether gateways are told of it: it is in force, or will be without anybody's doing.
-    pub fn is_told(&self, at: Timestamp) -> bool {
-        self.lasting_void().next().is_none() && !matches!(self.untimely(at), Some(Withheld::Ended(_)))
-    }
-
-    /// Why its dates and hours keep it from being in force at an instant.
-    fn untimely(&self, at: Timestamp) -> Option<Withheld> {
-        standing(self.not_before, self.not_after, self.hours.as_ref(), at)
-    }
-
-    /// The reasons against it that no passing of time removes.
-    pub fn lasting_void(&self) -> impl Iterator<Item = &Void> {
-        self.void.iter().filter(|void| match void {
-            Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) => false,
-            Void::ConsentMissing(_) | Void::Unsupported(_) => true,
-        })
-    }
-}
-
-/// A reason for which an agreement compiles to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Void {
-    /// No valid consent of this council.
-    #[error("council '{0}' has not consented")]
-    ConsentMissing(Name),
-    /// It begins later.
-    #[error("it begins at {0}")]
-    NotYet(Timestamp),
-    /// It has ended.
-    #[error("it ended at {0}")]
-    Ended(Timestamp),
-    /// It may be used at other hours.
-    #[error("it may be used {0} alone")]
-    OutsideHours(Hours),
-    /// It asks for something that this version cannot enforce, such as `identity = "card"`.
-    #[error("this version cannot enforce {0}")]
-    Unsupported(String),
-}
-
-impl Void {
-    /// What keeps an agreement from being in force at this time, if it is the time.
-    pub fn of(untimely: Withheld) -> Option<Self> {
-        match untimely {
-            Withheld::NotYet(begin) => Some(Self::NotYet(begin)),
-            Withheld::Ended(end) => Some(Self::Ended(end)),
-            Withheld::OutsideHours(hours) => Some(Self::OutsideHours(hours)),
-            Withheld::Revoked | Withheld::Suspended | Withheld::ClockUnconfirmed | Withheld::LeaseEnded(_) => None,
-        }
-    }
 }
 
 /// A link's number: one uplink of an edge to one hub.

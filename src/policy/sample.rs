@@ -130,6 +130,8 @@ pub(crate) fn agreement(number: u32, service: &str, from: &[&str]) -> Agreement 
         apart: Vec::new(),
         councils: Vec::new(),
         consents: Vec::new(),
+        lacking: Vec::new(),
+        notices: Vec::new(),
         class: name("routine"),
         not_before: None,
         not_after: None,

@@ -59,11 +59,13 @@ fn edge() -> Policy {
             not_before: None,
             not_after: None,
             hours: None,
+            settled: Vec::new(),
         }],
         rules: vec![rule(443, 7)],
         signed_after: None,
         shadowed: Vec::new(),
         guardrails: Vec::new(),
+        signers: Vec::new(),
         routes: Vec::new(),
     }
 }

@@ -411,6 +411,7 @@ fn policy(gateway: &str, build: Build) -> Policy {
         not_before: build.times.not_before,
         not_after: build.times.not_after,
         hours: build.times.hours.map(parse),
+        settled: Vec::new(),
     };
     let to = |site: &str| if relay { NextHop::Site(parse(site)) } else { NextHop::Relays };
     let route = |prefix: &str, site: &str| Route { prefix: parse(prefix), to: to(site) };
@@ -444,6 +445,7 @@ fn policy(gateway: &str, build: Build) -> Policy {
         signed_after: None,
         shadowed: vec![],
         guardrails: if build.guarded { vec![no_ssh()] } else { vec![] },
+        signers: Vec::new(),
         routes: if relay {
             vec![
                 route("100.70.1.0/24", "leeds-1"),

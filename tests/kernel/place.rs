@@ -138,6 +138,7 @@ pub fn policy(gateway: Gateway, rules: &[Rule], guardrails: &[Guardrail]) -> Pol
         signed_after: None,
         shadowed: Vec::new(),
         guardrails: guardrails.to_vec(),
+        signers: Vec::new(),
         routes: routes(gateway),
     }
 }
@@ -165,6 +166,7 @@ fn agreement(number: u32) -> Agreement {
         not_before: None,
         not_after: None,
         hours: None,
+        settled: Vec::new(),
     }
 }
 

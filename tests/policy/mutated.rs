@@ -21,6 +21,7 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[
     ("councils/", "segment", &["device"]),
     ("councils/", "service", &["name", "department", "ports"]),
     ("agreements/", "agreement", &["id", "service", "from", "class"]),
+    ("agreements/", "notice", &["effect", "by", "number", "at", "terms"]),
     ("tests/", "test", &["from", "to", "expect"]),
     ("", "", &["network", "council", "agreement"]),
 ];

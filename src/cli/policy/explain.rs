@@ -258,6 +258,14 @@ fn change_text(model: &Model, change: &Change) -> String {
             let (names, file) = (names.join(", "), file(agreement));
             format!("{names} consents to {agreement} ({file}): turnpike agreement sign DIR {agreement} --council …")
         }
+        Change::Lift { agreement, by } => {
+            let (who, whose) = match by {
+                Some(council) => (format!("council '{council}'"), format!("--council {council}")),
+                None => ("the operator".to_owned(), "--operator".to_owned()),
+            };
+            let command = format!("turnpike agreement suspend DIR {agreement} --lift {whose} …");
+            format!("{who} lifts the suspension of {agreement} ({}): {command}", file(agreement))
+        }
         Change::Begin { agreement, begins } => format!(
             "wait until {begins}, when {agreement} ({}) begins; or an earlier not_before, signed again by {}",
             file(agreement),

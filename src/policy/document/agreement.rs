@@ -1,4 +1,4 @@
-//! `agreements/<ID>.toml`: one agreement and its consents.
+//! `agreements/<ID>.toml`: one agreement, its consents and notices.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -36,8 +36,12 @@ pub(in crate::policy) struct Agreement {
     pub(in crate::policy) not_before: Option<Spanned<Datetime>>,
     pub(in crate::policy) not_after: Option<Spanned<Datetime>>,
     pub(in crate::policy) reference: Option<String>,
+    /// The text that consents are for.
+    pub(in crate::policy) proposed: Option<Text>,
     #[serde(default, rename = "consent")]
     pub(in crate::policy) consents: Vec<Spanned<Consent>>,
+    #[serde(default, rename = "notice")]
+    pub(in crate::policy) notices: Vec<Spanned<Notice>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +54,21 @@ pub(in crate::policy) struct Consent {
     pub(in crate::policy) signature: Option<Text>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub(in crate::policy) struct Notice {
+    pub(in crate::policy) effect: Text,
+    pub(in crate::policy) council: Option<Text>,
+    pub(in crate::policy) by: Text,
+    pub(in crate::policy) number: Spanned<i64>,
+    pub(in crate::policy) at: Spanned<Datetime>,
+    pub(in crate::policy) terms: Text,
+    pub(in crate::policy) why: Option<Text>,
+    pub(in crate::policy) signature: Option<Text>,
+}
+
 tables! {
     Agreement: "a table",
     Consent: "a table",
+    Notice: "a table",
 }

@@ -11,7 +11,7 @@ mod section;
 mod table;
 mod text;
 
-pub(super) use agreement::{Agreement, AgreementFile, Consent};
+pub(super) use agreement::{Agreement, AgreementFile, Consent, Notice};
 pub(super) use allotted::{AllottedFile, Department as AllottedDepartment, Entries};
 pub(super) use cases::{Case, CaseFile};
 pub(super) use council::{CouncilFile, Department, Edge, Rate, Service, Signer, Uplink};

@@ -50,6 +50,13 @@ pub enum Change {
         /// The councils, sorted.
         councils: Vec<Name>,
     },
+    /// Whoever has an agreement rest ends that.
+    Lift {
+        /// The agreement.
+        agreement: Id,
+        /// The council; `None` is the operator.
+        by: Option<Name>,
+    },
     /// An agreement begins at that time by itself, or is given an earlier `not_before` and signed again.
     Begin {
         /// The agreement.
@@ -183,7 +190,7 @@ fn widened(model: &Model, flow: &Flow, source: &Department, service: &Service) -
 /// What has to be signed anew weighs more than what only lacks a signature, and a new agreement more than that.
 fn weight(changes: &[Change]) -> u32 {
     let of = |change: &Change| match change {
-        Change::Consent { .. } => 1,
+        Change::Consent { .. } | Change::Lift { .. } => 1,
         Change::Begin { .. }
         | Change::Extend { .. }
         | Change::AtOtherHours { .. }
@@ -225,20 +232,59 @@ fn by(agreement: &Agreement, source: &Department) -> Option<Vec<Change>> {
                 changes.push(Change::AtOtherHours { agreement: id.clone(), hours: hours.clone() })
             }
             Void::Unsupported(what) => changes.push(Change::DoWithout { agreement: id.clone(), what: what.clone() }),
+            Void::Suspended { .. } | Void::Refused { .. } | Void::Revoked { .. } => {}
+        }
+    }
+    let other_terms = changes.iter().any(makes_other_terms);
+    for void in &agreement.void {
+        match void {
+            // Those terms are dead: others are not.
+            Void::Refused { .. } | Void::Revoked { .. } if !other_terms => return None,
+            Void::Suspended { by: Some(_), .. } if other_terms => {}
+            Void::Suspended { by, .. } => changes.push(Change::Lift { agreement: id.clone(), by: by.clone() }),
+            Void::Refused { .. }
+            | Void::Revoked { .. }
+            | Void::ConsentMissing(_)
+            | Void::NotYet(_)
+            | Void::Ended(_)
+            | Void::OutsideHours(_)
+            | Void::Unsupported(_) => {}
         }
     }
     let lacking: Vec<Name> = agreement.void.iter().filter_map(lacking).cloned().collect();
     // Whatever else is changed is signed again by all.
-    if changes.is_empty() && !lacking.is_empty() {
+    let as_it_stands = changes.iter().all(|change| matches!(change, Change::Lift { .. }));
+    if as_it_stands && !lacking.is_empty() {
         changes.push(Change::Consent { agreement: id.clone(), councils: lacking });
     }
     Some(changes)
 }
 
+/// Whether an agreement has other terms after it, whatever the time.
+fn makes_other_terms(change: &Change) -> bool {
+    match change {
+        Change::Extend { .. } | Change::DoWithout { .. } | Change::AddConsumer { .. } => true,
+        Change::LiftGuardrail(_)
+        | Change::Consent { .. }
+        | Change::Lift { .. }
+        | Change::Begin { .. }
+        | Change::NewAgreement { .. }
+        | Change::AddPort { .. }
+        | Change::NewService { .. }
+        | Change::Withdraw { .. } => false,
+    }
+}
+
 fn lacking(void: &Void) -> Option<&Name> {
     match void {
         Void::ConsentMissing(council) => Some(council),
-        Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) | Void::Unsupported(_) => None,
+        Void::NotYet(_)
+        | Void::Ended(_)
+        | Void::OutsideHours(_)
+        | Void::Unsupported(_)
+        | Void::Suspended { .. }
+        | Void::Refused { .. }
+        | Void::Revoked { .. } => None,
     }
 }
 

@@ -136,7 +136,14 @@ fn make(model: &mut Model, change: &Change) {
     let changed = |model: &mut Model, id: &crate::identity::Id, change: &dyn Fn(&mut Agreement)| {
         model.agreements.iter_mut().filter(|agreement| agreement.id == *id).for_each(change);
     };
-    let signed = |agreement: &mut Agreement| agreement.void.retain(|void| !matches!(void, Void::ConsentMissing(_)));
+    // Other terms are nobody's to have refused.
+    let signed = |agreement: &mut Agreement| {
+        agreement.void.retain(|void| match void {
+            Void::ConsentMissing(_) | Void::Refused { .. } | Void::Revoked { .. } => false,
+            Void::Suspended { by, .. } => by.is_none(),
+            Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) | Void::Unsupported(_) => true,
+        });
+    };
     match change {
         Change::LiftGuardrail(id) => model.guardrails.retain(|guardrail| guardrail.id != *id),
         Change::Consent { agreement, councils } => changed(model, agreement, &|agreement| {
@@ -144,10 +151,12 @@ fn make(model: &mut Model, change: &Change) {
                 .void
                 .retain(|void| !councils.iter().any(|council| *void == Void::ConsentMissing(council.clone())));
         }),
+        Change::Lift { agreement, by } => changed(model, agreement, &|agreement| {
+            agreement.void.retain(|void| !matches!(void, Void::Suspended { by: known, .. } if known == by));
+        }),
         Change::Begin { agreement, .. } => changed(model, agreement, &|agreement| {
             agreement.not_before = None;
-            agreement.void.retain(|void| !matches!(void, Void::NotYet(_)));
-            signed(agreement);
+            agreement.void.retain(|void| !matches!(void, Void::NotYet(_) | Void::ConsentMissing(_)));
         }),
         Change::Extend { agreement, .. } => changed(model, agreement, &|agreement| {
             agreement.not_after = None;
@@ -194,7 +203,7 @@ fn make(model: &mut Model, change: &Change) {
 
 /// Some agreements begin later, have ended, or lack something.
 fn varied() -> impl Strategy<Value = Model> {
-    let kinds = prop::collection::vec(0..7_u8, 7);
+    let kinds = prop::collection::vec(0..12_u8, 7);
     (models(), kinds).prop_map(|(mut model, kinds)| {
         let at = model.at;
         let day = jiff::SignedDuration::from_hours(24);
@@ -209,13 +218,17 @@ fn varied() -> impl Strategy<Value = Model> {
                     agreement.void.push(Void::Ended(at - day));
                 }
                 2 => agreement.void.push(Void::Unsupported("roles".to_owned())),
+                3 => agreement.void.push(Void::Suspended { by: Some(name("leeds")), why: None }),
+                4 => agreement.void.push(Void::Suspended { by: None, why: Some("a breach".to_owned()) }),
+                5 => agreement.void.push(Void::Refused { council: name("york"), why: None }),
+                6 => agreement.void.push(Void::Revoked { council: name("york") }),
                 // It is a Thursday's first second.
-                3 => {
+                7 => {
                     let hours: Hours = "Mon 07:00-08:00 UTC".parse().expect("hours");
                     agreement.void.push(Void::OutsideHours(hours.clone()));
                     agreement.hours = Some(hours);
                 }
-                4 => agreement.hours = Some("Thu 00:00-00:01 UTC".parse().expect("hours")),
+                8 => agreement.hours = Some("Thu 00:00-00:01 UTC".parse().expect("hours")),
                 _ => {}
             }
         }

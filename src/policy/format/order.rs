@@ -28,10 +28,13 @@ const TABLES: &[(&str, &[&str])] = &[
             "not_before",
             "not_after",
             "reference",
+            "proposed",
             "consent",
+            "notice",
         ],
     ),
     ("agreement.consent", &["council", "by", "at", "terms", "signature"]),
+    ("agreement.notice", &["effect", "council", "by", "number", "at", "terms", "why", "signature"]),
     ("test", &["from", "to", "proto", "port", "at", "identity", "expect", "why"]),
 ];
 

@@ -1,11 +1,13 @@
 //! Agreements: who may use what, and why some compile to nothing.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use toml::Spanned;
 
 use super::Draft;
-use super::consent::Consents;
+use super::consent::{Consents, Measure, State};
+use super::notice::{Context, Judged, Notices};
 use super::reader::Reader;
 use crate::bundle::{self, Hours, HoursError, standing};
 use crate::identity::{Id, Name, Qualified, Signed};
@@ -50,6 +52,7 @@ pub(super) struct Pending<'a> {
     service: &'a model::Service,
     consumers: Consumers,
     consents: Consents,
+    notices: Notices,
     terms: Terms,
     /// Where its id stands.
     mark: Mark,
@@ -76,20 +79,31 @@ impl<'a> Desk<'a> {
         let plain = self.plain(document, written);
         let consumers = self.consumers(source, &written.from);
         let consents = Consents::read(source, written, &self.draft.names, &mut self.report);
+        let context = Context { source, network: self.draft.network.as_ref(), names: &self.draft.names };
+        let id = plain.as_ref().map(|plain| &plain.id);
+        let notices = Notices::read(&context, id, written, &mut self.report);
         let (plain, consumers) = (plain?, consumers?);
         let service = self.draft.service(&plain.service)?;
         let councils = consumers.departments.iter().map(|department| department.council.clone());
         let councils: BTreeSet<_> = councils.chain([plain.service.council.clone()]).collect();
         let terms = terms_of(&plain, service, &consumers, councils.into_iter().collect())?;
         let mark = source.mark(written.id.span());
-        Some(Pending { document, written, plain, service, consumers, consents, terms, mark })
+        Some(Pending { document, written, plain, service, consumers, consents, notices, terms, mark })
     }
 
-    /// Judges its consents, by themselves if they are not `proven` to have right signatures, and its time.
+    /// Judges its consents and notices, by themselves if they are not `proven` to have right signatures, and its time.
     pub(super) fn end(&mut self, pending: Pending<'_>, proven: bool) -> (model::Agreement, Terms) {
-        let Pending { document, written, plain, service, consumers, consents, terms, mark } = pending;
+        let Pending { document, written, plain, service, consumers, consents, notices, terms, mark } = pending;
         let source = &document.source;
-        let (given, mut void) = self.judged(source, &terms, &consents, &mark, proven);
+        let signers = |council: &Name| self.draft.signers(council);
+        let Judged { counted, void: narrowed } = notices.judge(source, &terms, signers, proven, &mut self.report);
+        let dead = narrowed.iter().any(|(void, _)| matches!(void, Void::Revoked { .. }));
+        let proposed = written.proposed.as_ref().map(|text| text.get_ref().as_str());
+        let states = consents.judge(&Measure { terms: &terms, proposed, signers, proven });
+        self.strangers(source, &terms, &consents);
+        // What is revoked lacks nothing that anybody could give.
+        let mut void = if dead { Vec::new() } else { self.missing(source, &plain, &states, &mark) };
+        void.extend(self.narrowed(source, narrowed));
         void.extend(self.dates(&plain, source, written));
         void.extend(self.unsupported(&plain, service, source, written));
         let (from, apart) = self.apart(consumers.departments, source, written);
@@ -103,7 +117,9 @@ impl<'a> Desk<'a> {
             from,
             apart,
             councils: terms.councils.clone(),
-            consents: given,
+            consents: states.iter().filter_map(State::given).collect(),
+            lacking: states.iter().filter_map(State::lacking).collect(),
+            notices: counted,
             class: plain.class,
             not_before: plain.not_before,
             not_after: plain.not_after,
@@ -117,12 +133,10 @@ impl<'a> Desk<'a> {
 
     /// The signatures that its consents depend on.
     pub(super) fn signatures(&self, pending: &Pending<'_>) -> Vec<Signed<String>> {
-        let signers = |council: &Name| self.signers(council);
-        pending.consents.signatures(&pending.terms, signers)
-    }
-
-    fn signers(&self, council: &Name) -> &'a [model::CouncilSigner] {
-        self.draft.council_named(council).map(|council| council.signers.as_slice()).unwrap_or_default()
+        let signers = |council: &Name| self.draft.signers(council);
+        let mut signatures = pending.consents.signatures(&pending.terms, signers);
+        signatures.extend(pending.notices.signatures(signers));
+        signatures
     }
 
     fn plain(&mut self, document: &Document<AgreementFile>, written: &document::Agreement) -> Option<Plain> {
@@ -141,6 +155,7 @@ impl<'a> Desk<'a> {
         let words = [("none", "none"), ("directory", "directory"), ("card", "card")];
         let identity = written.identity.as_ref().map_or(Some("none"), |text| reader.choice(text, &words));
         let roles = roles(&mut reader, &written.roles);
+        let proposed = written.proposed.as_ref().is_none_or(|text| reader.plain(text).is_some());
         let hours = written.hours.as_ref().map_or(Some(None), |text| hours_of(source, &mut reader, text));
         let not_before = written.not_before.as_ref().map(|date| reader.date(date));
         let not_after = written.not_after.as_ref().map(|date| reader.date(date));
@@ -150,7 +165,7 @@ impl<'a> Desk<'a> {
             reader.error(date.span(), Code::BadDate, "the agreement ends before it begins");
         }
         let dates_hold = not_before.is_none_or(|date| date.is_some()) && not_after.is_none_or(|date| date.is_some());
-        dates_hold.then_some(())?;
+        (dates_hold && proposed).then_some(())?;
         Some(Plain {
             id: id?,
             service: service?,
@@ -211,32 +226,58 @@ impl<'a> Desk<'a> {
         Some(self.draft.departments.iter().filter(bears).map(|department| department.name.clone()).collect())
     }
 
-    /// The consents that hold, and the councils whose consent is missing or does not hold.
-    fn judged(
-        &mut self,
-        source: &Source,
-        terms: &Terms,
-        consents: &Consents,
-        mark: &Mark,
-        proven: bool,
-    ) -> (Vec<model::Consent>, Vec<Void>) {
-        let (mut given, mut void) = (Vec::new(), Vec::new());
-        for council in &terms.councils {
-            let state = consents.judge(council, terms, self.signers(council), proven);
-            given.extend(state.given());
+    /// The councils whose consent is missing or does not hold.
+    fn missing(&mut self, source: &Source, plain: &Plain, states: &[State], mark: &Mark) -> Vec<Void> {
+        let mut void = Vec::new();
+        for state in states {
             let Some(fault) = state.fault() else { continue };
+            let council = state.council();
             let mark = state.mark().map_or_else(|| mark.clone(), |span| source.mark(span));
             let message = format!("council '{council}' has not consented: {fault}; the agreement compiles to nothing");
-            self.report.warning(mark, Code::ConsentMissing, message).advise(state.remedy(council));
+            let files = format!("{} councils/{}.toml", source.file, plain.service.council);
+            self.report.warning(mark, Code::ConsentMissing, message).advise(state.remedy(&files));
             void.push(Void::ConsentMissing(council.clone()));
         }
+        void
+    }
+
+    /// Tells of consents that nobody has asked for.
+    fn strangers(&mut self, source: &Source, terms: &Terms, consents: &Consents) {
         for (council, span) in consents.councils() {
             if !terms.councils.contains(council) {
                 let message = format!("council '{council}' has no part in this agreement");
                 self.report.warning(source.mark(span), Code::ConsentVoid, message).advise("remove the consent");
             }
         }
-        (given, void)
+    }
+
+    /// Tells what notices have done to it.
+    fn narrowed(&mut self, source: &Source, narrowed: Vec<(Void, Range<usize>)>) -> Vec<Void> {
+        let told = |(void, span): (Void, Range<usize>)| {
+            let (code, help) = match &void {
+                Void::Suspended { by: Some(by), .. } => {
+                    let lift = format!("`turnpike agreement suspend DIR ID --lift --council {by} --by WHO --key FILE`");
+                    (Code::Suspended, format!("the council ends that by {lift}"))
+                }
+                Void::Suspended { by: None, .. } => {
+                    let lift = "`turnpike agreement suspend DIR ID --lift --operator --by WHO --why TEXT`";
+                    (Code::Suspended, format!("the operator ends that by {lift}"))
+                }
+                Void::Refused { .. } => (Code::Refused, "agree on other terms, and propose those".to_owned()),
+                Void::Revoked { .. } => {
+                    (Code::Revoked, "remove the file, or agree on other terms, and propose those".to_owned())
+                }
+                Void::ConsentMissing(_)
+                | Void::NotYet(_)
+                | Void::Ended(_)
+                | Void::OutsideHours(_)
+                | Void::Unsupported(_) => return void,
+            };
+            let message = format!("{void}; the agreement compiles to nothing");
+            self.report.warning(source.mark(span), code, message).advise(help);
+            void
+        };
+        narrowed.into_iter().map(told).collect()
     }
 
     /// Why its dates and hours keep it from being in force now.

@@ -12,12 +12,14 @@ mod agreement;
 mod agreements;
 mod both;
 mod cases;
+mod changed;
 mod consent;
 mod council;
 mod department;
 mod guardrail;
 mod names;
 mod network;
+mod notice;
 mod numbers;
 mod reader;
 mod service;
@@ -220,6 +222,11 @@ impl Draft {
     pub(super) fn council_named(&self, name: &Name) -> Option<&Council> {
         let at = self.councils.binary_search_by(|council| council.name.cmp(name)).ok()?;
         self.councils.get(at)
+    }
+
+    /// Who may sign for a council.
+    pub(super) fn signers(&self, council: &Name) -> &[CouncilSigner] {
+        self.council_named(council).map(|council| council.signers.as_slice()).unwrap_or_default()
     }
 
     /// A service; they are sorted as soon as all are read.
