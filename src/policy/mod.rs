@@ -46,7 +46,7 @@ pub use membership::{Keys, MissingKey, keys_needed, membership};
 pub use model::Origin;
 pub use question::{From, Question, To, flows, flows_at};
 pub use reach::{Reach, reach};
-pub use resolve::{Resolved, both as resolve_both, resolve, signers, terms};
+pub use resolve::{Paper, Resolved, both as resolve_both, paper, resolve, terms};
 pub use source::Files;
 pub use terms::{Terms, Wording};
 

@@ -11,7 +11,7 @@ use crate::bundle::{Hours, Notice};
 use crate::identity::{Id, Name, Qualified, Verifier};
 use crate::net::{Interface, PortMatch, Prefix};
 
-pub use super::state::{Lacking, State, Void};
+pub use super::state::{Lacking, State, StateError, Void};
 
 /// Where in the definition something stands. Lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

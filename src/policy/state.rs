@@ -50,6 +50,19 @@ impl State {
     }
 }
 
+/// A word for no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no state '{0}'")]
+pub struct StateError(String);
+
+impl std::str::FromStr for State {
+    type Err = StateError;
+
+    fn from_str(text: &str) -> Result<Self, StateError> {
+        Self::ALL.into_iter().find(|state| state.label() == text).ok_or_else(|| StateError(text.to_owned()))
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.label())

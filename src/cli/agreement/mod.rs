@@ -1,10 +1,22 @@
-//! `turnpike agreement terms|keygen|sign|list|show`: what councils consent to, and how.
+//! `turnpike agreement`: what councils consent to, and how they take that back.
+//!
+//! ```text
+//!  keygen ─▶ propose ─▶ accept ─▶ (suspend ─▶ suspend --lift) ─▶ revoke        list, show: how it stands
+//!               └─────▶ refuse                                                 terms: what is signed
+//! ```
 
+mod accept;
+mod desk;
+mod file;
 mod keygen;
 mod list;
+mod propose;
+mod refuse;
+mod revoke;
 mod show;
 mod sign;
 mod standing;
+mod suspend;
 mod terms;
 
 use std::path::Path;
@@ -12,11 +24,10 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::definition::{self, Folder};
+use super::definition;
 use super::{Exit, Failure};
-use crate::identity::Id;
+use crate::policy;
 use crate::policy::model::{Agreement, Model, Void};
-use crate::policy::{self, Terms};
 
 /// Arguments of `turnpike agreement`.
 #[derive(Debug, Args)]
@@ -31,9 +42,19 @@ enum Command {
     Terms(terms::Arguments),
     /// Make a signer's key; print its public half for the council's file.
     Keygen(keygen::Arguments),
-    /// Add a council's consent to an agreement's file.
+    /// Propose an agreement to the other councils: the first one's consent.
+    Propose(propose::Arguments),
+    /// Accept what another council has proposed.
+    Accept(accept::Arguments),
+    /// Refuse what another council has proposed.
+    Refuse(refuse::Arguments),
+    /// Have an agreement rest, or end that, as a council or as the operator.
+    Suspend(suspend::Arguments),
+    /// End an agreement for good, as one of its councils.
+    Revoke(revoke::Arguments),
+    /// Add a council's consent to an agreement's file, whoever has consented before.
     Sign(sign::Arguments),
-    /// List all agreements and their standing.
+    /// List agreements, how each stands and why.
     List(list::Arguments),
     /// Show one agreement: what it allows, whose consent it has and lacks.
     Show(show::Arguments),
@@ -47,19 +68,15 @@ pub fn run(arguments: &Agreements) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Terms(arguments) => terms::run(arguments),
         Command::Keygen(arguments) => keygen::run(arguments),
+        Command::Propose(arguments) => propose::run(arguments),
+        Command::Accept(arguments) => accept::run(arguments),
+        Command::Refuse(arguments) => refuse::run(arguments),
+        Command::Suspend(arguments) => suspend::run(arguments),
+        Command::Revoke(arguments) => revoke::run(arguments),
         Command::Sign(arguments) => sign::run(arguments),
         Command::List(arguments) => list::run(arguments),
         Command::Show(arguments) => show::run(arguments),
     }
-}
-
-fn terms_of(dir: &Path, id: &str) -> Result<(Folder, Id, Terms), Failure> {
-    let folder = definition::read(dir)?;
-    let all = folder.whole().and_then(|()| policy::terms(&folder.files));
-    let mut all = all.map_err(|found| folder.failure(&found))?;
-    let found = id.parse::<Id>().ok().and_then(|id| all.remove(&id).map(|terms| (id, terms)));
-    let (id, terms) = found.ok_or_else(|| no_agreement(id))?;
-    Ok((folder, id, terms))
 }
 
 fn no_agreement(id: &str) -> Failure {
@@ -71,8 +88,8 @@ fn model_of(dir: &Path, at: Option<Timestamp>) -> Result<Model, Failure> {
     Ok(definition::load(dir, definition::instant(at))?.model)
 }
 
-fn exit_of(agreements: &[Agreement]) -> Exit {
+fn exit_of<'a>(agreements: impl IntoIterator<Item = &'a Agreement>) -> Exit {
     let missing = |void: &Void| matches!(void, Void::ConsentMissing(_));
-    let any = agreements.iter().flat_map(|agreement| &agreement.void).any(missing);
+    let any = agreements.into_iter().flat_map(|agreement| &agreement.void).any(missing);
     if any { Exit::ConsentMissing } else { Exit::Fine }
 }

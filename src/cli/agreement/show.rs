@@ -36,5 +36,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         output::print(&standing.text(model.at))?;
     }
-    Ok(exit_of(std::slice::from_ref(agreement)))
+    Ok(exit_of([agreement]))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::terms_of;
+use super::desk::Desk;
 use crate::cli::{Exit, Failure, output};
 
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 /// Runs `turnpike agreement terms`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let (_, _, terms) = terms_of(&arguments.dir, &arguments.id)?;
+    let terms = Desk::open(&arguments.dir, &arguments.id)?.paper.terms;
     output::print(&format!("{}\n{}\n", terms.json(), terms.hash()))?;
     Ok(Exit::Fine)
 }

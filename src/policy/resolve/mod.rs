@@ -21,6 +21,7 @@ mod names;
 mod network;
 mod notice;
 mod numbers;
+mod paper;
 mod reader;
 mod service;
 
@@ -44,6 +45,7 @@ use crate::net::Prefix;
 
 pub use both::both;
 use names::Names;
+pub use paper::{Paper, paper};
 
 /// A definition that holds.
 #[derive(Clone, Debug)]
@@ -72,16 +74,6 @@ pub fn resolve(files: &Files, at: Timestamp) -> Result<Resolved, Vec<Finding>> {
 /// All errors.
 pub fn terms(files: &Files) -> Result<BTreeMap<Id, Terms>, Vec<Finding>> {
     Ok(worded(files, true)?.terms)
-}
-
-/// Who may consent for a council; nobody, if there is no such council.
-///
-/// # Errors
-/// All errors.
-pub fn signers(files: &Files, council: &Name) -> Result<Vec<CouncilSigner>, Vec<Finding>> {
-    let councils = timeless(files)?.councils;
-    let found = councils.into_iter().find(|known| known.name == *council);
-    Ok(found.map(|council| council.signers).unwrap_or_default())
 }
 
 /// A definition without numbers: numbers are 0 and management addresses unspecified until `numbers` has filled
