@@ -1,5 +1,6 @@
 //! The definition as FORMAT has it: what holds, what is refused and where, what is given out, who may reach what.
 
+mod agreement;
 mod allotment;
 mod bad;
 mod command;
@@ -12,4 +13,5 @@ mod kernel;
 mod mutated;
 mod refused;
 mod schema;
+mod states;
 mod verdicts;
