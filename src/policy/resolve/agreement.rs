@@ -1,13 +1,12 @@
 //! Agreements: who may use what, and why some compile to nothing.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use toml::Spanned;
 
 use super::Draft;
 use super::consent::{Consents, Measure, State};
-use super::notice::{Context, Judged, Notices};
+use super::notice::{self, Context, Judged, Notices};
 use super::reader::Reader;
 use crate::bundle::{self, Hours, HoursError, standing};
 use crate::identity::{Id, Name, Qualified, Signed};
@@ -103,7 +102,7 @@ impl<'a> Desk<'a> {
         self.strangers(source, &terms, &consents);
         // What is revoked lacks nothing that anybody could give.
         let mut void = if dead { Vec::new() } else { self.missing(source, &plain, &states, &mark) };
-        void.extend(self.narrowed(source, narrowed));
+        void.extend(notice::told(source, narrowed, &mut self.report));
         void.extend(self.dates(&plain, source, written));
         void.extend(self.unsupported(&plain, service, source, written));
         let (from, apart) = self.apart(consumers.departments, source, written);
@@ -249,35 +248,6 @@ impl<'a> Desk<'a> {
                 self.report.warning(source.mark(span), Code::ConsentVoid, message).advise("remove the consent");
             }
         }
-    }
-
-    /// Tells what notices have done to it.
-    fn narrowed(&mut self, source: &Source, narrowed: Vec<(Void, Range<usize>)>) -> Vec<Void> {
-        let told = |(void, span): (Void, Range<usize>)| {
-            let (code, help) = match &void {
-                Void::Suspended { by: Some(by), .. } => {
-                    let lift = format!("`turnpike agreement suspend DIR ID --lift --council {by} --by WHO --key FILE`");
-                    (Code::Suspended, format!("the council ends that by {lift}"))
-                }
-                Void::Suspended { by: None, .. } => {
-                    let lift = "`turnpike agreement suspend DIR ID --lift --operator --by WHO --why TEXT`";
-                    (Code::Suspended, format!("the operator ends that by {lift}"))
-                }
-                Void::Refused { .. } => (Code::Refused, "agree on other terms, and propose those".to_owned()),
-                Void::Revoked { .. } => {
-                    (Code::Revoked, "remove the file, or agree on other terms, and propose those".to_owned())
-                }
-                Void::ConsentMissing(_)
-                | Void::NotYet(_)
-                | Void::Ended(_)
-                | Void::OutsideHours(_)
-                | Void::Unsupported(_) => return void,
-            };
-            let message = format!("{void}; the agreement compiles to nothing");
-            self.report.warning(source.mark(span), code, message).advise(help);
-            void
-        };
-        narrowed.into_iter().map(told).collect()
     }
 
     /// Why its dates and hours keep it from being in force now.

@@ -116,6 +116,31 @@ impl Notices {
     }
 }
 
+/// Tells what notices have done to an agreement.
+pub(super) fn told(source: &Source, narrowed: Vec<(Void, Range<usize>)>, report: &mut Report) -> Vec<Void> {
+    let told = |(void, span): (Void, Range<usize>)| {
+        let (code, help) = match &void {
+            Void::Suspended { by: Some(by), .. } => {
+                let lift = format!("`turnpike agreement suspend DIR ID --lift --council {by} --by WHO --key FILE`");
+                (Code::Suspended, format!("the council ends that by {lift}"))
+            }
+            Void::Suspended { by: None, .. } => {
+                let lift = "`turnpike agreement suspend DIR ID --lift --operator --by WHO --why TEXT`";
+                (Code::Suspended, format!("the operator ends that by {lift}"))
+            }
+            Void::Refused { .. } => (Code::Refused, "agree on other terms, and propose those".to_owned()),
+            Void::Revoked { .. } => {
+                (Code::Revoked, "remove the file, or agree on other terms, and propose those".to_owned())
+            }
+            Void::ConsentMissing(_) | Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) | Void::Unsupported(_) => return void,
+        };
+        let message = format!("{void}; the agreement compiles to nothing");
+        report.warning(source.mark(span), code, message).advise(help);
+        void
+    };
+    narrowed.into_iter().map(told).collect()
+}
+
 impl Entry {
     fn keys(&self, signers: &[CouncilSigner]) -> Vec<Verifier> {
         signers.iter().filter(|signer| signer.by == self.notice.by).map(|signer| signer.key).collect()
