@@ -113,6 +113,17 @@ fn the_longest_notice_that_may_be_made_can_be_read() {
     assert!(octets.len() <= MAX_NOTICE_OCTETS && SignedNotice::parse(&octets).is_ok(), "{}", octets.len());
 }
 
+/// The fuzzer begins with them.
+#[test]
+fn the_stored_seeds_are_notices() {
+    let seeds = [
+        include_bytes!("../../../fuzz/seeds/notice/council").as_slice(),
+        include_bytes!("../../../fuzz/seeds/notice/operator"),
+    ];
+    let councils = seeds.map(|seed| SignedNotice::parse(seed).map(|read| read.notice.council.is_some()));
+    assert_eq!(councils, [Ok(true), Ok(false)]);
+}
+
 #[test]
 fn every_effect_has_a_word_and_only_resting_is_the_operators() {
     for (word, effect) in Effect::WORDS {
