@@ -52,6 +52,8 @@ enum Command {
     Rollback(apply::Rollback),
     /// Show what became of bundles here.
     History(history::Arguments),
+    /// Hand a council's or the operator's notice to a running gateway: what it revokes or suspends ends at once.
+    Narrow(Narrow),
     /// Hand the controller's newest heartbeat to a running gateway.
     Heartbeat(Heartbeat),
     /// Pause or resume the repair of what others change in the kernel.
@@ -139,6 +141,24 @@ struct Heartbeat {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Either side of an agreement ends it alone: 'turnpike agreement revoke' and 'suspend' write the signed notice with --out FILE. Hand it
+to the gateways of both sides and to the hubs; each verifies it by the signers that its bundle names. It outlives restarts, and
+bundles that do not know of it yet.
+
+Exit codes: 0 taken, 1 refused, 69 no gateway runs.
+
+Example:
+  turnpike agreement revoke . A-142 --council leeds --by siro@leeds.example --key siro.pem --out A-142.notice
+  turnpike gateway narrow A-142.notice")]
+struct Narrow {
+    /// The notice.
+    file: PathBuf,
+    #[command(flatten)]
+    state: State,
+}
+
+#[derive(Debug, Args)]
 struct State {
     /// The gateway's state folder.
     #[arg(long = "state", value_name = "DIR", default_value = STATE)]
@@ -185,6 +205,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Confirm(arguments) => apply::confirm(&arguments),
         Command::Rollback(arguments) => apply::roll_back(&arguments),
         Command::History(arguments) => history::run(&arguments),
+        Command::Narrow(arguments) => narrow(&arguments),
         Command::Heartbeat(arguments) => heartbeat(&arguments),
         Command::Repair(Repair::Pause { state, length }) => {
             tell(&state, &Request::PauseRepair { seconds: length.as_secs() })
@@ -224,6 +245,11 @@ fn start(arguments: Run) -> Result<Exit, Failure> {
         events: arguments.events.unwrap_or(Events::Default),
     };
     crate::gateway::run(settings).map(|()| Exit::Fine).map_err(|error| failure(&error))
+}
+
+fn narrow(arguments: &Narrow) -> Result<Exit, Failure> {
+    let notice = statement(&arguments.file)?;
+    tell(&arguments.state, &Request::Narrow { notice })
 }
 
 fn heartbeat(arguments: &Heartbeat) -> Result<Exit, Failure> {

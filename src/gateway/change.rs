@@ -97,7 +97,15 @@ impl Gateway {
         let mut heard = self.timekeeper.clone();
         heard.take(bundle.generation);
         let moment = heard.moment();
-        let target = Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some(), &moment)?;
+        let target = Target::of(
+            bundle,
+            &self.settings,
+            &self.keys,
+            &mut self.planner,
+            self.mute.is_some(),
+            &self.notices,
+            &moment,
+        )?;
         preflight::bundle(&self.netlink, &target.bundle, &target.policy, &held).await?;
         self.recorder.rename(|| target.directory(&self.settings));
         if let Err(error) = self.put(&target).await {
@@ -109,7 +117,7 @@ impl Gateway {
         self.timekeeper = heard;
         self.overdue = None;
         if for_good {
-            self.keep(octets);
+            self.acknowledge(octets);
         }
         self.write_clock();
         self.configuration.generation = self.generation();
@@ -119,6 +127,16 @@ impl Gateway {
         self.configuration.last_error = None;
         self.troubles.change = None;
         Ok(former)
+    }
+
+    /// Keeps the bundle in force, and forgets the notices that it has taken into account.
+    pub fn acknowledge(&mut self, octets: Vec<u8>) {
+        self.keep(octets);
+        let before = self.notices.clone();
+        self.notices.settle(&self.target.bundle.policy);
+        if self.notices != before {
+            self.write_notices();
+        }
     }
 
     /// Brings the kernel and the data plane to `target`: the policy first, since it may close.

@@ -5,6 +5,7 @@
 //!  {"ask":"in-force"}                        {"in-force":{…}}
 //!  {"ask":"heartbeat","heartbeat":"{…}"}     {"done":"…"}    or {"error":"…"}
 //!  {"ask":"apply","confirm_within":300}      {"done":"…"}    or {"refused":{"fault":…,"cause":…,"remedy":…}}
+//!  {"ask":"narrow","notice":"{…}"}           {"done":"…"}    or {"error":"…"}
 //!  {"ask":"confirm"}, {"ask":"rollback"}     the same
 //!  {"ask":"reload"}                          {"done":"generation 7 is in force"}
 //!  {"ask":"pause-repair","seconds":30}       {"done":"…"}    or {"error":"…"}
@@ -62,6 +63,11 @@ pub enum Request {
     Heartbeat {
         /// The octets of the file, which are text.
         heartbeat: String,
+    },
+    /// Take a notice.
+    Narrow {
+        /// The octets of the file, which are text.
+        notice: String,
     },
     /// Leave foreign changes alone for a while.
     PauseRepair {

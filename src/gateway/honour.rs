@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Timekeeper ─▶ Moment ─┐
-//!  narrowing ────────────┼─▶ withheld ─ other than before? ─▶ Ruleset ─▶ one transaction of what differs
+//!  narrowing, notices ───┼─▶ withheld ─ other than before? ─▶ Ruleset ─▶ one transaction of what differs
 //!  bundle ───────────────┘
 //! ```
 //!
@@ -16,11 +16,13 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::control::Caller;
 use super::error::GatewayError;
+use super::notices::Notices;
 use super::raise::{Gateway, Target};
 use super::timekeeper::{Authority, Memory, PERIOD, Timekeeper};
-use crate::bundle::{Bundle, Clock, Moment, SignedHeartbeat, Withheld};
-use crate::store::gateway::{Record, recall};
+use crate::bundle::{Bundle, Clock, Moment, Notice, SignedHeartbeat, Withheld};
+use crate::store::gateway::{Record, What, recall};
 use crate::sys::clock;
 use crate::telemetry::conditions::Condition;
 
@@ -66,8 +68,9 @@ impl Course {
 
 impl Honour {
     /// What is honoured of `bundle` at `moment`, when BOOTTIME says `boottime`.
-    pub fn of(bundle: &Bundle, moment: &Moment, boottime: Duration) -> Self {
+    pub fn of(bundle: &Bundle, notices: &Notices, moment: &Moment, boottime: Duration) -> Self {
         let mut withheld = bundle.policy.withheld(moment);
+        withheld.extend(notices.withheld(&bundle.policy));
         let narrowed = bundle.policy.agreements.iter().map(|agreement| agreement.number);
         withheld.extend(narrowed.filter_map(|number| Some((number, bundle.narrowing.withholds(number)?))));
         let until = moment.lasts(&bundle.policy).map(|wait| boottime.saturating_add(wait));
@@ -90,7 +93,8 @@ pub fn at_rest(state: &Path, bundle: &Bundle) -> BTreeMap<u32, String> {
     let memory = recall::<Memory>(state, Record::Clock).unwrap_or_default();
     let reading = clock::now();
     let moment = Timekeeper::wake(memory, &clock::boot(), reading, Authority::Heartbeat).moment();
-    let honour = Honour::of(bundle, &moment, reading.boottime);
+    let notices = recall(state, Record::Notices).ok().flatten().unwrap_or_default();
+    let honour = Honour::of(bundle, &notices, &moment, reading.boottime);
     honour.withheld.iter().map(|(number, why)| (*number, why.to_string())).collect()
 }
 
@@ -114,7 +118,7 @@ impl Gateway {
 
     /// Brings the kernel to what is honoured at a moment.
     pub async fn honour_at(&mut self, moment: &Moment, boottime: Duration) {
-        let honour = Honour::of(&self.target.bundle, moment, boottime);
+        let honour = Honour::of(&self.target.bundle, &self.notices, moment, boottime);
         if honour.withheld.keys().eq(self.target.honour.withheld.keys()) && self.overdue.is_none() {
             self.target.honour = honour;
             return;
@@ -173,6 +177,36 @@ impl Gateway {
                 signed.content.at, reading.wall
             ),
         })
+    }
+
+    /// Takes the octets of a notice.
+    ///
+    /// # Errors
+    /// In words: what is wrong with it. Nothing has changed then.
+    pub async fn narrow(&mut self, octets: &[u8], caller: Caller) -> Result<String, String> {
+        let policy = &self.target.bundle.policy;
+        let notice = self.notices.take(octets, policy, &self.trust).map_err(|error| error.to_string())?;
+        self.write_notices();
+        let reading = clock::now();
+        self.timekeeper.settle(reading);
+        let moment = self.timekeeper.moment();
+        self.honour_at(&moment, reading.boottime).await;
+        let Notice { agreement, effect, by, number, why, .. } = notice;
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let said = format!("{agreement}: {effect}, number {number} by {by}{why}");
+        self.log(What::Narrowed, self.target.bundle.generation, caller, Some(said.clone()));
+        match &self.overdue {
+            None => Ok(said),
+            Some(condition) => Err(format!("it was taken, and is tried again: {}", condition.text())),
+        }
+    }
+
+    /// Writes the notices that were taken, for a restart.
+    pub fn write_notices(&mut self) {
+        if let Err(error) = self.state.remember(Record::Notices, &self.notices) {
+            tracing::error!(%error, "a notice could not be written: a restart would not know of it");
+            self.troubles.state = Some(Condition::StateUnwritable { cause: error.to_string() });
+        }
     }
 
     /// Writes what is known of the time, for a restart.

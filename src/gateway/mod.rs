@@ -30,6 +30,7 @@ pub mod explain;
 mod honour;
 mod keys;
 mod metrics;
+mod notices;
 mod planner;
 mod preflight;
 mod raise;

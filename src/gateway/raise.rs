@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::control::Caller;
 use super::enforcer::{self, Enforcer};
@@ -11,6 +12,7 @@ use super::error::GatewayError;
 use super::events::Recorder;
 use super::honour::Honour;
 use super::keys::Keys;
+use super::notices::Notices;
 use super::planner::Planner;
 use super::settings::Settings;
 use super::source::{self, Chosen};
@@ -69,6 +71,8 @@ pub struct Gateway {
     pub target: Target,
     /// What is known of the time.
     pub timekeeper: Timekeeper,
+    /// What councils and the operator have narrowed here.
+    pub notices: Notices,
     /// BOOTTIME when that was last written.
     pub written: Option<Duration>,
     /// The bundle on trial.
@@ -121,9 +125,10 @@ impl Target {
         keys: &Keys,
         planner: &mut Planner,
         mute: bool,
+        notices: &Notices,
         moment: &Moment,
     ) -> Result<Self, GatewayError> {
-        let honour = Honour::of(&bundle, moment, clock::now().boottime);
+        let honour = Honour::of(&bundle, notices, moment, clock::now().boottime);
         let policy = bundle.policy.without(|number| !honour.holds(number));
         let ruleset = enforcer::compile(&bundle, &policy, &settings.device, settings.mtu, mute)?;
         let routing = routing::desired(&policy, &settings.device, &preflight::families());
@@ -139,10 +144,11 @@ impl Target {
         self,
         settings: &Settings,
         mute: bool,
+        notices: &Notices,
         moment: &Moment,
         boottime: Duration,
     ) -> Result<Self, GatewayError> {
-        let honour = Honour::of(&self.bundle, moment, boottime);
+        let honour = Honour::of(&self.bundle, notices, moment, boottime);
         let policy = self.bundle.policy.without(|number| !honour.holds(number));
         let ruleset = self.ruleset_of(&policy, settings, mute)?;
         Ok(Self { honour, policy, ruleset, ..self })
@@ -182,9 +188,11 @@ pub async fn raise(
 ) -> Result<Gateway, GatewayError> {
     let mut planner = Planner::marking(settings.marking);
     let (mut timekeeper, damaged) = timekeeper(&settings)?;
+    let (notices, unread) = recalled::<Notices>(&settings, Record::Notices)?;
     timekeeper.take(chosen.bundle.generation);
     let mute = preflight::mute().await;
-    let target = Target::of(chosen.bundle, &settings, &keys, &mut planner, mute.is_some(), &timekeeper.moment())?;
+    let target =
+        Target::of(chosen.bundle, &settings, &keys, &mut planner, mute.is_some(), &notices, &timekeeper.moment())?;
     preflight::bundle(&netlink, &target.bundle, &target.policy, &Default::default()).await?;
     let enforcer = Enforcer::new();
     let (enforcer, dataplane) = touch(&settings, &netlink, enforcer, &target).await?;
@@ -212,12 +220,13 @@ pub async fn raise(
         planner,
         target,
         timekeeper,
+        notices,
         written: None,
         trial: None,
         activity: Activity::default(),
         overdue: None,
         drift: Drift::default(),
-        standing: chosen.conditions.into_iter().chain(damaged).collect(),
+        standing: chosen.conditions.into_iter().chain(damaged).chain(unread).collect(),
         troubles: Troubles::default(),
         unkept: None,
         recorder,
@@ -233,13 +242,21 @@ pub async fn raise(
     Ok(gateway)
 }
 
+/// A record of the state, or nothing and what is wrong with it.
+fn recalled<T: Default + DeserializeOwned>(
+    settings: &Settings,
+    record: Record,
+) -> Result<(T, Option<Condition>), GatewayError> {
+    match recall::<T>(&settings.state, record) {
+        Ok(value) => Ok((value.unwrap_or_default(), None)),
+        Err(error @ StateError::Newer(_)) => Err(error.into()),
+        Err(error) => Ok((T::default(), Some(Condition::StateDamaged { cause: error.to_string() }))),
+    }
+}
+
 /// What is known of the time, and what is wrong with the record of it.
 fn timekeeper(settings: &Settings) -> Result<(Timekeeper, Option<Condition>), GatewayError> {
-    let (memory, damaged) = match recall::<Memory>(&settings.state, Record::Clock) {
-        Ok(memory) => (memory, None),
-        Err(error @ StateError::Newer(_)) => return Err(error.into()),
-        Err(error) => (None, Some(Condition::StateDamaged { cause: error.to_string() })),
-    };
+    let (memory, damaged) = recalled::<Option<Memory>>(settings, Record::Clock)?;
     Ok((Timekeeper::wake(memory, &clock::boot(), clock::now(), settings.authority), damaged))
 }
 

@@ -236,6 +236,10 @@ impl Server {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error),
             },
+            Request::Narrow { notice } => match self.gateway.narrow(notice.as_bytes(), caller).await {
+                Ok(done) => Response::Done(done),
+                Err(error) => Response::Error(error),
+            },
             Request::PauseRepair { seconds } => match self.gateway.pause_repair(seconds) {
                 Ok(done) => Response::Done(done),
                 Err(error) => Response::Error(error),

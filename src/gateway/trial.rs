@@ -280,7 +280,7 @@ impl Gateway {
         }
         self.state.forget(Record::Pending)?;
         let Some(Trial { pending, octets, .. }) = self.trial.take() else { return Ok(String::new()) };
-        self.keep(octets);
+        self.acknowledge(octets);
         self.log(What::Confirmed, pending.generation, caller, None);
         Ok(format!("generation {} is confirmed", pending.generation))
     }
@@ -339,7 +339,7 @@ impl Gateway {
         let reading = clock::now();
         self.timekeeper.settle(reading);
         let moment = self.timekeeper.moment();
-        let target = former.at(&self.settings, self.mute.is_some(), &moment, reading.boottime)?;
+        let target = former.at(&self.settings, self.mute.is_some(), &self.notices, &moment, reading.boottime)?;
         if let Err(error) = self.put(&target).await {
             trial.former = Some(target);
             return Err(error);
@@ -361,7 +361,7 @@ impl Gateway {
         let missing = || GatewayError::NeverAccepted { state: self.state.folder().to_owned() };
         let bundle = bundle.ok_or_else(missing)?;
         let moment = self.timekeeper.moment();
-        Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some(), &moment)
+        Target::of(bundle, &self.settings, &self.keys, &mut self.planner, self.mute.is_some(), &self.notices, &moment)
     }
 
     /// What is to be said of a bundle on trial.

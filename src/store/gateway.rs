@@ -6,6 +6,7 @@
 //!  DIR/floor                     header and, in JSON, whose bundle was acknowledged last and its generation
 //!  DIR/clock                     header and, in JSON, what is known of the time and of the controller's silence
 //!  DIR/pending, DIR/rolled-back  the bundle that waits for confirmation, and the last that did not get it
+//!  DIR/notices                   what councils and the operator have narrowed here
 //!  DIR/history                   what became of bundles, step by step
 //!  DIR/gateway.sock              the control socket
 //! ```

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod kills;
 mod load;
+mod narrow;
 mod place;
 mod refusals;
 mod talk;

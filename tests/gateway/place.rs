@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use turnpike::bundle::{
-    Agreement, Contents, Department, Destination, Encoded, Guardrail, Heartbeat, Link, Mapping, Match, Membership,
-    Narrowing, NextHop, Policy, Role, Route, Rule, Segment, Service, SignedHeartbeat, Trust, Uplink,
+    Agreement, Contents, Department, Destination, Effect, Encoded, Guardrail, Heartbeat, Link, Mapping, Match,
+    Membership, Narrowing, NextHop, Notice, Policy, Role, Route, Rule, Segment, Service, Settled, Signatory,
+    SignedHeartbeat, Trust, Uplink,
 };
 use turnpike::gateway::control::{self, Request, Response};
 use turnpike::identity::{Name, PrivateKey, Signer};
@@ -43,6 +44,7 @@ pub struct Place {
     folder: tempfile::TempDir,
     operator: Signer,
     controller: Signer,
+    siro: Signer,
     keys: BTreeMap<&'static str, PrivateKey>,
 }
 
@@ -60,6 +62,8 @@ pub struct Build {
     pub neighbours: bool,
     /// When the agreement may be used.
     pub times: Times,
+    /// Up to which of Leeds' notices about the agreement it has been told.
+    pub settled: u64,
 }
 
 /// When an agreement may be used.
@@ -87,6 +91,7 @@ impl Default for Build {
             guarded: false,
             neighbours: false,
             times: Times::default(),
+            settled: 0,
         }
     }
 }
@@ -136,6 +141,7 @@ impl Place {
             folder: tempfile::tempdir().expect("a folder"),
             operator: signer(),
             controller: signer(),
+            siro: signer(),
             keys: ["hub-a", "leeds-1", "bradford-1"].map(key).into(),
         };
         place.write_keys();
@@ -188,7 +194,7 @@ impl Place {
     /// The same, signed by another operator.
     pub fn build_signed(&self, build: Build, operator: &Signer) {
         let contents = ["hub-a", "leeds-1", "bradford-1"].map(|gateway| Contents {
-            policy: policy(gateway, build),
+            policy: Policy { signers: vec![self.signatory()], ..policy(gateway, build) },
             membership: self.membership(gateway),
             narrowing: Narrowing::none(parse("connect"), parse(gateway)),
         });
@@ -207,7 +213,37 @@ impl Place {
     /// Hands octets to a gateway as a heartbeat. What it says: how it went, or why not.
     pub fn hand(&self, gateway: &str, octets: &[u8]) -> Result<String, String> {
         let heartbeat = String::from_utf8(octets.to_vec()).expect("text");
-        match control::ask(&self.state(gateway), &Request::Heartbeat { heartbeat }).expect("an answer") {
+        self.told(gateway, &Request::Heartbeat { heartbeat })
+    }
+
+    fn signatory(&self) -> Signatory {
+        Signatory { council: parse("leeds"), by: "siro@leeds".into(), key: self.siro.verifier() }
+    }
+
+    /// A notice of Leeds about the agreement.
+    pub fn notice(&self, effect: Effect, number: u64) -> Vec<u8> {
+        let notice = Notice {
+            network: parse("connect"),
+            agreement: parse("A-101"),
+            council: Some(parse("leeds")),
+            by: "siro@leeds".into(),
+            number,
+            effect,
+            terms: format!("sha256:{}", "0".repeat(64)),
+            why: Some("a breach".into()),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        notice.sign(&self.siro).to_octets()
+    }
+
+    /// Hands octets to a gateway as a notice.
+    pub fn narrow(&self, gateway: &str, octets: &[u8]) -> Result<String, String> {
+        let notice = String::from_utf8(octets.to_vec()).expect("text");
+        self.told(gateway, &Request::Narrow { notice })
+    }
+
+    fn told(&self, gateway: &str, request: &Request) -> Result<String, String> {
+        match control::ask(&self.state(gateway), request).expect("an answer") {
             Response::Done(done) => Ok(done),
             Response::Error(error) => Err(error),
             other => panic!("{other:?}"),
@@ -411,7 +447,10 @@ fn policy(gateway: &str, build: Build) -> Policy {
         not_before: build.times.not_before,
         not_after: build.times.not_after,
         hours: build.times.hours.map(parse),
-        settled: Vec::new(),
+        settled: match build.settled {
+            0 => Vec::new(),
+            number => vec![Settled { council: Some(parse("leeds")), number }],
+        },
     };
     let to = |site: &str| if relay { NextHop::Site(parse(site)) } else { NextHop::Relays };
     let route = |prefix: &str, site: &str| Route { prefix: parse(prefix), to: to(site) };

@@ -137,6 +137,7 @@ fn reason(agreement: &Agreement, void: &Void) -> String {
         Void::ConsentMissing(council) => of(council).map(|lacking| format!(": {}", lacking.fault)),
         Void::NotYet(_)
         | Void::Ended(_)
+        | Void::OutsideHours(_)
         | Void::Unsupported(_)
         | Void::Suspended { .. }
         | Void::Refused { .. }

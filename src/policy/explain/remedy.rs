@@ -263,7 +263,9 @@ fn by(agreement: &Agreement, source: &Department) -> Option<Vec<Change>> {
 /// Whether an agreement has other terms after it, whatever the time.
 fn makes_other_terms(change: &Change) -> bool {
     match change {
-        Change::Extend { .. } | Change::DoWithout { .. } | Change::AddConsumer { .. } => true,
+        Change::Extend { .. } | Change::AtOtherHours { .. } | Change::DoWithout { .. } | Change::AddConsumer { .. } => {
+            true
+        }
         Change::LiftGuardrail(_)
         | Change::Consent { .. }
         | Change::Lift { .. }

@@ -132,7 +132,11 @@ pub(super) fn told(source: &Source, narrowed: Vec<(Void, Range<usize>)>, report:
             Void::Revoked { .. } => {
                 (Code::Revoked, "remove the file, or agree on other terms, and propose those".to_owned())
             }
-            Void::ConsentMissing(_) | Void::NotYet(_) | Void::Ended(_) | Void::OutsideHours(_) | Void::Unsupported(_) => return void,
+            Void::ConsentMissing(_)
+            | Void::NotYet(_)
+            | Void::Ended(_)
+            | Void::OutsideHours(_)
+            | Void::Unsupported(_) => return void,
         };
         let message = format!("{void}; the agreement compiles to nothing");
         report.warning(source.mark(span), code, message).advise(help);

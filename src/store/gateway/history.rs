@@ -43,6 +43,8 @@ pub enum What {
     Confirmed,
     /// It was not, and the former one is in force again.
     RolledBack,
+    /// A party has narrowed an agreement of it here.
+    Narrowed,
     /// It was refused; the former one stayed.
     Refused,
     /// It was good and could not be applied; the former one stayed.
@@ -58,6 +60,7 @@ impl What {
             Self::OnTrial => "on-trial",
             Self::Confirmed => "confirmed",
             Self::RolledBack => "rolled-back",
+            Self::Narrowed => "narrowed",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }

@@ -16,6 +16,8 @@ pub enum Record {
     Pending,
     /// The bundle that was rolled back last.
     RolledBack,
+    /// The notices that were handed to this gateway.
+    Notices,
     /// What became of bundles.
     History,
 }
@@ -26,6 +28,7 @@ impl Record {
             Self::Clock => "clock",
             Self::Pending => "pending",
             Self::RolledBack => "rolled-back",
+            Self::Notices => "notices",
             Self::History => "history",
         }
     }
