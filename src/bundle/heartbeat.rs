@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::statement::{Content, Statement};
+use super::statement::{Content, Statement, second};
 use crate::identity::Name;
 
 /// What a heartbeat says.
@@ -14,17 +14,23 @@ pub struct Heartbeat {
     pub network: Name,
     /// Which of the network's heartbeats it is: from 1, rising.
     pub number: u64,
-    /// When it was signed.
+    /// When it was signed, to the second.
+    #[serde(with = "second")]
     pub at: Timestamp,
 }
 
+/// A number that no heartbeat has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the number of a heartbeat is 1 to {highest}, not {0}", highest = super::MAX_GENERATION)]
+pub struct BadNumber(u64);
+
 impl Content for Heartbeat {
     const KIND: &'static str = "heartbeat";
+    type Refusal = BadNumber;
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), BadNumber> {
         // RFC 8785, section 3.2.2.3: beyond it, JSON's numbers are not exact.
-        let good = (1..=super::MAX_GENERATION).contains(&self.number);
-        if good { Ok(()) } else { Err(format!("its number is 1 to {}, not {}", super::MAX_GENERATION, self.number)) }
+        if (1..=super::MAX_GENERATION).contains(&self.number) { Ok(()) } else { Err(BadNumber(self.number)) }
     }
 }
 
@@ -42,7 +48,7 @@ mod tests {
         Heartbeat { network: "connect".parse().expect("a name"), number: 7, at }
     }
 
-    fn refused(octets: &[u8]) -> StatementError {
+    fn refused(octets: &[u8]) -> StatementError<BadNumber> {
         SignedHeartbeat::parse(octets).expect_err("a refusal")
     }
 
@@ -54,8 +60,6 @@ mod tests {
         assert_eq!(read, signed);
         assert!(read.signed_by(&controller.verifier()));
         assert!(!read.signed_by(&other.verifier()));
-        let line = [signed.to_octets(), b"\n".to_vec()].concat();
-        assert_eq!(SignedHeartbeat::parse(&line), Ok(signed));
     }
 
     #[test]
@@ -66,8 +70,7 @@ mod tests {
             for flip in [1, 0x20, 0x80] {
                 let mut changed = good.clone();
                 changed[at] ^= flip;
-                let read = SignedHeartbeat::parse(&changed);
-                assert!(read.is_err_and(|_| true) || !holds(&changed, &controller), "octet {at} by {flip}");
+                assert!(!holds(&changed, &controller), "octet {at} by {flip}");
             }
             assert!(SignedHeartbeat::parse(&good[..at]).is_err(), "cut at {at}");
         }
@@ -83,13 +86,15 @@ mod tests {
         let controller = Signer::generate().expect("entropy");
         let good = String::from_utf8(SignedHeartbeat::sign(heartbeat(), &controller).to_octets()).expect("text");
         let other = |text: &str| matches!(refused(text.as_bytes()), StatementError::Other { .. });
-        assert!(other("{}") && other("") && other("[]") && other(&good.replace("\"number\":7", "\"number\":0")));
+        assert!(other("{}") && other("") && other("[]"));
+        let none = good.replace("\"number\":7", "\"number\":0");
+        assert_eq!(refused(none.as_bytes()), StatementError::Content(BadNumber(0)));
         assert!(other(&good.replace("\"at\"", "\"when\"")));
         let later = good.replace("heartbeat\":1", "heartbeat\":2");
-        assert_eq!(refused(later.as_bytes()), StatementError::UnknownVersion(2, "heartbeat"));
+        assert_eq!(refused(later.as_bytes()), StatementError::UnknownVersion(2));
         let spaced = good.replace("\":7", "\": 7");
-        assert_eq!(refused(spaced.as_bytes()), StatementError::NotCanonical("heartbeat"));
+        assert_eq!(refused(spaced.as_bytes()), StatementError::NotCanonical);
         let long = vec![b' '; LONGEST_STATEMENT + 1];
-        assert_eq!(refused(&long), StatementError::TooLong(LONGEST_STATEMENT + 1, "heartbeat"));
+        assert_eq!(refused(&long), StatementError::TooLong(LONGEST_STATEMENT + 1));
     }
 }

@@ -44,7 +44,7 @@ pub use hours::{Hours, HoursError, Span, zones};
 pub use judge::Judgement;
 pub use membership::{Link, Membership, Uplink};
 pub use narrowing::Narrowing;
-pub use notice::{Effect, MAX_NOTICE_NUMBER, MAX_NOTICE_OCTETS, Notice, NoticeError, SignedNotice};
+pub use notice::{Effect, MAX_NOTICE_NUMBER, Notice, NoticeError, SignedNotice};
 pub use policy::{
     Agreement, Department, Destination, Guardrail, Mapping, Match, NextHop, Policy, Role, Route, Rule, Segment,
     Service, Settled, Signatory,
@@ -52,6 +52,6 @@ pub use policy::{
 pub use rules::{RANGE_LIMIT, settle};
 pub(crate) use rules::{joined, without};
 pub use seal::{Contents, Encoded, SealError};
-pub use statement::{LONGEST_STATEMENT, Statement, StatementError};
+pub use statement::{Content, LONGEST_STATEMENT, Statement, StatementError, claim};
 pub use trust::{Trust, TrustError};
 pub use validity::{Clock, Moment, Withheld, standing};

@@ -76,9 +76,8 @@ impl Notices {
     /// # Errors
     /// [`Untaken`]: nothing has changed.
     pub fn take(&mut self, octets: &[u8], policy: &Policy, trust: &Trust) -> Result<Notice, Untaken> {
-        let octets = octets.strip_suffix(b"\n").unwrap_or(octets);
         let signed = SignedNotice::parse(octets).map_err(|error| Untaken::NoNotice(error.to_string()))?;
-        let notice = &signed.notice;
+        let notice = &signed.content;
         if notice.network != policy.network {
             let (offered, own) = (notice.network.clone(), policy.network.clone());
             return Err(Untaken::OtherNetwork { offered, own });
@@ -104,7 +103,7 @@ impl Notices {
             read(text).is_some_and(|other| !same(&other) || (is_end(other.effect) && !is_end(notice.effect)))
         });
         self.0.push(String::from_utf8_lossy(&signed.to_octets()).into_owned());
-        Ok(signed.notice)
+        Ok(signed.content)
     }
 
     fn rises(&self, notice: &Notice, agreement: &Agreement) -> Result<(), Untaken> {
@@ -171,7 +170,7 @@ fn is_end(effect: Effect) -> bool {
 }
 
 fn read(text: &str) -> Option<Notice> {
-    SignedNotice::parse(text.as_bytes()).ok().map(|signed| signed.notice)
+    SignedNotice::parse(text.as_bytes()).ok().map(|signed| signed.content)
 }
 
 fn settled(agreement: &Agreement, council: Option<&Name>) -> u64 {
@@ -227,7 +226,7 @@ mod tests {
 
         fn take(&self, notices: &mut Notices, notice: Notice) -> Result<Notice, Untaken> {
             let signer = if notice.council.is_some() { &self.council } else { &self.operator };
-            notices.take(&notice.sign(signer).to_octets(), &self.policy, &self.trust)
+            notices.take(&SignedNotice::sign(notice, signer).to_octets(), &self.policy, &self.trust)
         }
     }
 
@@ -282,7 +281,7 @@ mod tests {
         assert!(matches!(refused(Notice { agreement: unknown, ..good() }), Untaken::UnknownAgreement(_)));
         assert!(matches!(refused(Notice { by: "else".into(), ..good() }), Untaken::NoSigner { .. }));
         assert!(matches!(refused(Notice { council: Some(name("york")), ..good() }), Untaken::NoSigner { .. }));
-        let forged = good().sign(&desk.operator).to_octets();
+        let forged = SignedNotice::sign(good(), &desk.operator).to_octets();
         assert_eq!(notices.take(&forged, &desk.policy, &desk.trust), Err(Untaken::WrongSignature("siro@leeds".into())));
         assert!(matches!(notices.take(b"{}", &desk.policy, &desk.trust), Err(Untaken::NoNotice(_))));
         assert_eq!(notices, before);
@@ -292,7 +291,7 @@ mod tests {
     #[test]
     fn what_a_bundle_has_settled_is_forgotten_and_not_taken_again() {
         let (mut desk, mut notices) = (Desk::new(), Notices::default());
-        let replayed = desk.notice(Effect::Revoke, 1).sign(&desk.council).to_octets();
+        let replayed = SignedNotice::sign(desk.notice(Effect::Revoke, 1), &desk.council).to_octets();
         notices.take(&replayed, &desk.policy, &desk.trust).expect("taken");
         // It was renewed: the new bundle knows the notice.
         desk.policy.agreements[0].settled = vec![Settled { council: Some(name("leeds")), number: 1 }];

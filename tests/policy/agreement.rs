@@ -272,12 +272,15 @@ fn what_is_written_for_gateways_is_what_they_verify() {
     let ran = desk.operator(&["--why", "a breach", "--key", &key, "--out", &out]);
     assert!(ran.code == 0 && ran.stdout.contains(&format!("turnpike gateway narrow {out}")), "{}", ran.stdout);
     let notice = read();
-    assert!(notice.signed_by(&signer("operator").verifier()) && notice.notice.council.is_none());
+    assert!(notice.signed_by(&signer("operator").verifier()) && notice.content.council.is_none());
     assert!(!desk.text().contains("why = \"a breach\"\nsignature"), "the operator signs no file: {}", desk.text());
     desk.done("revoke", "c1", &["--out", &out], "revoked");
     let notice = read();
     assert!(notice.signed_by(&signer("c1").verifier()) && !notice.signed_by(&signer("c0").verifier()));
-    assert_eq!((notice.notice.effect, notice.notice.number, notice.notice.by.as_str()), (Effect::Revoke, 1, "siro@c1"));
+    assert_eq!(
+        (notice.content.effect, notice.content.number, notice.content.by.as_str()),
+        (Effect::Revoke, 1, "siro@c1")
+    );
     assert!(desk.text().contains(&notice.signature.to_string()), "the file has the same");
 }
 

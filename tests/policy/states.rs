@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use turnpike::bundle::{Effect, Notice};
+use turnpike::bundle::{Effect, Notice, SignedNotice};
 use turnpike::identity::{Id, Name, Signer};
 use turnpike::policy::model::{Agreement, State, Void};
 use turnpike::policy::{self, Code, Files, Finding, Paper, Severity};
@@ -171,7 +171,9 @@ fn written(council: Option<&str>, number: u64, effect: Effect, terms: &str, key:
         at: now(),
     };
     let council = council.map(|council| format!("council = \"{council}\"\n")).unwrap_or_default();
-    let signature = key.map(|key| format!("signature = \"{}\"\n", notice.sign(key).signature)).unwrap_or_default();
+    let signature = key
+        .map(|key| format!("signature = \"{}\"\n", SignedNotice::sign(notice.clone(), key).signature))
+        .unwrap_or_default();
     format!(
         "\n[[agreement.notice]]\neffect = \"{effect}\"\n{council}by = \"{by}\"\nnumber = {number}\nat = 2026-06-01T10:00:00Z\n\
          terms = \"{terms}\"\nwhy = \"so\"\n{signature}"

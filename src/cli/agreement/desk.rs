@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use toml_edit::DocumentMut;
 
 use super::{file, no_agreement};
-use crate::bundle::{Effect, Notice, SignedNotice};
+use crate::bundle::{Content as _, Effect, Notice, SignedNotice};
 use crate::cli::definition::{self, Folder, Staged};
 use crate::cli::{Exit, Failure};
 use crate::identity::{Id, Name, Signer};
@@ -131,7 +131,7 @@ impl Desk {
         out: Option<&Path>,
     ) -> Result<String, Failure> {
         notice.check().map_err(|error| Failure::new(Exit::Invalid, error.to_string(), "say it in other words"))?;
-        let signed = signer.map(|signer| notice.clone().sign(signer));
+        let signed = signer.map(|signer| SignedNotice::sign(notice.clone(), signer));
         let signature = signed.as_ref().filter(|_| notice.council.is_some()).map(|signed| signed.signature);
         let mut document = self.document()?;
         file::put_notice(&mut document, &notice, signature.as_ref()).ok_or_else(unfit)?;

@@ -16,7 +16,7 @@ use toml::Spanned;
 use super::consent::hash;
 use super::names::Names;
 use super::reader::Reader;
-use crate::bundle::{Effect, Notice, NoticeError};
+use crate::bundle::{Content as _, Effect, Notice, NoticeError, claim};
 use crate::identity::{Id, Name, SignatureBytes, Signed, Verifier, all_hold};
 use crate::policy::document;
 use crate::policy::finding::{Code, Report};
@@ -75,7 +75,7 @@ impl Notices {
         let claim = |entry: &Entry| {
             let (council, signature) = (entry.notice.council.as_ref()?, entry.signature?);
             match entry.keys(signers(council)).as_slice() {
-                [key] => Some(entry.notice.signed(key, &signature)),
+                [key] => Some(claim(&entry.notice, key, &signature)),
                 _ => None,
             }
         };
@@ -157,7 +157,7 @@ impl Entry {
             return Some(format!("'{}' is no signer of council '{council}'", self.notice.by));
         }
         let holds =
-            |key: &Verifier| self.signature.is_some_and(|signature| all_hold(&[self.notice.signed(key, &signature)]));
+            |key: &Verifier| self.signature.is_some_and(|signature| all_hold(&[claim(&self.notice, key, &signature)]));
         let proven = proven && keys.len() == 1;
         (!proven && !keys.iter().any(holds)).then(|| "the signature does not verify with the signer's key".to_owned())
     }
@@ -244,12 +244,7 @@ fn entry(
             NoticeError::NotOperators(_) => (written.effect.span(), Code::BadValue),
             NoticeError::Text("why") => (written.why.as_ref().map_or(span, Spanned::span), Code::BadValue),
             NoticeError::Text(_) => (written.by.span(), Code::BadValue),
-            NoticeError::TooLarge(_)
-            | NoticeError::Truncated(_)
-            | NoticeError::NotANotice(_)
-            | NoticeError::UnknownVersion(_)
-            | NoticeError::NotCanonical
-            | NoticeError::Terms => (span, Code::BadValue),
+            NoticeError::Terms => (span, Code::BadValue),
         };
         reader.error(span, code, error.to_string());
         return None;
