@@ -2,6 +2,7 @@
 
 mod apply;
 mod history;
+mod stage;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -50,6 +51,10 @@ enum Command {
     Confirm(apply::Confirm),
     /// Bring back the bundle that was in force before the one on trial.
     Rollback(apply::Rollback),
+    /// Hold a bundle beside the one in force, and count what it would deny and allow.
+    Stage(stage::Stage),
+    /// Show what the staged bundle would deny and allow.
+    Staged(stage::Staged),
     /// Show what became of bundles here.
     History(history::Arguments),
     /// Hand a council's or the operator's notice to a running gateway: what it revokes or suspends ends at once.
@@ -204,6 +209,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Confirm(arguments) => apply::confirm(&arguments),
         Command::Rollback(arguments) => apply::roll_back(&arguments),
+        Command::Stage(arguments) => stage::stage(&arguments),
+        Command::Staged(arguments) => stage::staged(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Narrow(arguments) => narrow(&arguments),
         Command::Heartbeat(arguments) => heartbeat(&arguments),
@@ -270,6 +277,10 @@ fn statement(path: &Path) -> Result<String, Failure> {
         };
         Failure::new(exit, format!("cannot read {}: {error}", path.display()), "name a file that you may read")
     })?;
+    // Whoever writes it with a shell ends it as a line.
+    if octets.ends_with(b"\n") {
+        octets.pop();
+    }
     String::from_utf8(octets).map_err(|_| {
         Failure::new(Exit::Invalid, format!("{} is no text", path.display()), "name the file that was signed")
     })
@@ -290,14 +301,18 @@ fn exit(fault: Fault) -> Exit {
 }
 
 fn tell(state: &State, request: &Request) -> Result<Exit, Failure> {
-    match control::ask(&state.folder, request).map_err(|error| unanswered(&error))? {
+    answered(control::ask(&state.folder, request).map_err(|error| unanswered(&error))?)
+}
+
+fn answered(response: Response) -> Result<Exit, Failure> {
+    match response {
         Response::Done(text) => {
             print(&format!("{text}\n"))?;
             Ok(Exit::Fine)
         }
         Response::Error(text) => Err(Failure::new(Exit::Invalid, text, "'turnpike status' shows what is in force")),
         Response::Refused(refusal) => Err(Failure::new(exit(refusal.fault), refusal.cause, refusal.remedy)),
-        Response::Status(_) | Response::InForce(_) => {
+        Response::Status(_) | Response::InForce(_) | Response::Staged(_) => {
             Err(Failure::new(Exit::Internal, "the gateway answered another question", ""))
         }
     }

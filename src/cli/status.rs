@@ -37,7 +37,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let status = match control::ask(&arguments.state, &Request::Status).map_err(|error| unanswered(&error))? {
         Response::Status(status) => status,
-        Response::InForce(_) => {
+        Response::InForce(_) | Response::Staged(_) => {
             return Err(Failure::new(Exit::Internal, "the gateway answered another question", ""));
         }
         Response::Refused(refusal) => {

@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::identity::{Id, Name, Qualified};
+use crate::net;
 use crate::ruleset::Cause;
 
 pub use directory::Directory;
@@ -118,6 +119,20 @@ pub struct Event {
     pub last: Option<Timestamp>,
     /// Packets of this reason of which no event tells, since the last event whose number was not 0. Of any flow.
     pub suppressed: u64,
+}
+
+impl Event {
+    /// Who talked to whom, in overlay terms, as far as the event says.
+    pub fn flow(&self) -> Option<net::Flow> {
+        let protocol = net::Protocol(self.protocol?);
+        let aim = match (self.destination_port, self.icmp_type) {
+            (Some(port), _) if protocol.has_ports() => net::Aim::Port(port),
+            (_, Some(kind)) if matches!(protocol, net::Protocol::ICMP | net::Protocol::ICMPV6) => net::Aim::Icmp(kind),
+            (_, _) if protocol.has_ports() => return None,
+            (_, _) => net::Aim::Nothing,
+        };
+        Some(net::Flow { source: self.source?, destination: self.destination?, protocol, aim })
+    }
 }
 
 /// Whether packets passed.

@@ -6,6 +6,8 @@
 //!  {"ask":"heartbeat","heartbeat":"{…}"}     {"done":"…"}    or {"error":"…"}
 //!  {"ask":"apply","confirm_within":300}      {"done":"…"}    or {"refused":{"fault":…,"cause":…,"remedy":…}}
 //!  {"ask":"narrow","notice":"{…}"}           {"done":"…"}    or {"error":"…"}
+//!  {"ask":"stage","bundle":"…"}              {"done":"…"}    or {"refused":{…}}
+//!  {"ask":"staged"}                          {"staged":{…}}  or {"refused":{…}}
 //!  {"ask":"confirm"}, {"ask":"rollback"}     the same
 //!  {"ask":"reload"}                          {"done":"generation 7 is in force"}
 //!  {"ask":"pause-repair","seconds":30}       {"done":"…"}    or {"error":"…"}
@@ -27,6 +29,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{Fault, GatewayError};
+use super::stage;
 use super::trial::Apply;
 use crate::bundle::Digest;
 use crate::telemetry::status::Status;
@@ -55,6 +58,13 @@ pub enum Request {
     Reload,
     /// Apply a bundle.
     Apply(Apply),
+    /// Hold a bundle beside the one in force.
+    Stage {
+        /// Its file.
+        bundle: PathBuf,
+    },
+    /// Tell what the staged bundle would do.
+    Staged,
     /// Acknowledge the bundle on trial.
     Confirm,
     /// Bring the former bundle back.
@@ -86,6 +96,8 @@ pub enum Response {
     Status(Box<Status>),
     /// By which bundle and devices the kernel was filled.
     InForce(InForce),
+    /// What the staged bundle would do.
+    Staged(stage::Report),
     /// It was done, in words.
     Done(String),
     /// It was not, and why.

@@ -115,6 +115,9 @@ pub enum GatewayError {
     /// Nothing that passes now would.
     #[error("the bundle would deny every flow that passes now")]
     DeniesAll,
+    /// No bundle is held beside the one in force.
+    #[error("no bundle is staged beside the one in force")]
+    NothingStaged,
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -193,6 +196,7 @@ impl GatewayError {
             | Self::OldSession { .. }
             | Self::TrialLength
             | Self::RolledBack { .. }
+            | Self::NothingStaged
             | Self::DeniesAll => Fault::Input,
             Self::NothingOnTrial { rolled_back } => rolled_back.map_or(Fault::Input, |_| Fault::RolledBack),
             Self::NoBundle { cause, .. } => cause.fault(),
@@ -239,6 +243,7 @@ impl GatewayError {
             }
             Self::TrialLength => "write it as 30s, 5m or 1h".into(),
             Self::RolledBack { .. } => "correct it and build it anew, or try it again with 'turnpike gateway apply'".into(),
+            Self::NothingStaged => "stage one: turnpike gateway stage BUNDLE; it ends when another bundle is in force".into(),
             Self::DeniesAll => "'turnpike policy diff' shows what changes; if that is meant, add --deny-all-intended".into(),
             Self::NoBundle { cause, .. } => cause.remedy(),
             Self::NeverAccepted { .. } => {

@@ -77,7 +77,9 @@ pub fn router(questions: mpsc::Sender<Question>) -> Result<Router, GatewayError>
 async fn metrics(State(shared): State<Shared>) -> Answer {
     let status = match control::put(Request::Status, Caller::default(), &shared.questions).await {
         Response::Status(status) => Arc::from(status),
-        Response::InForce(_) | Response::Refused(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Response::InForce(_) | Response::Refused(_) | Response::Staged(_) => {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         Response::Done(text) | Response::Error(text) => {
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }

@@ -39,6 +39,7 @@ pub mod routing;
 mod serve;
 mod settings;
 mod source;
+pub mod stage;
 mod timekeeper;
 mod trial;
 

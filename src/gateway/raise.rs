@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::control::Caller;
 use super::enforcer::{self, Enforcer};
@@ -16,12 +17,13 @@ use super::notices::Notices;
 use super::planner::Planner;
 use super::settings::Settings;
 use super::source::{self, Chosen};
+use super::stage::Staged;
 use super::timekeeper::{Memory, Timekeeper};
-use super::trial::{Activity, Pending, Trial};
+use super::trial::{Activity, Trial};
 use super::{preflight, routing};
 use crate::bundle::{Bundle, Moment, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
-use crate::event::Directory;
+use crate::event::{Directory, Event};
 use crate::reconcile::{self, State};
 use crate::ruleset::{Ruleset, segment_device};
 use crate::store::gateway::{GatewayState, Record, StateError, What, recall};
@@ -77,6 +79,10 @@ pub struct Gateway {
     pub written: Option<Duration>,
     /// The bundle on trial.
     pub trial: Option<Trial>,
+    /// The bundle beside the one in force.
+    pub staged: Option<Staged>,
+    /// Where events go that are counted for it.
+    pub tap: mpsc::Sender<Vec<Event>>,
     /// Who talks.
     pub activity: Activity,
     /// What should have begun, rested or ended and did not.
@@ -184,7 +190,7 @@ pub async fn raise(
     keys: Keys,
     netlink: Netlink,
     chosen: Chosen,
-    pending: Option<Pending>,
+    tap: mpsc::Sender<Vec<Event>>,
 ) -> Result<Gateway, GatewayError> {
     let mut planner = Planner::marking(settings.marking);
     let (mut timekeeper, damaged) = timekeeper(&settings)?;
@@ -223,6 +229,8 @@ pub async fn raise(
         notices,
         written: None,
         trial: None,
+        staged: None,
+        tap,
         activity: Activity::default(),
         overdue: None,
         drift: Drift::default(),
@@ -232,7 +240,7 @@ pub async fn raise(
         recorder,
         mute,
     };
-    match pending.filter(|pending| pending.is(&gateway.target.bundle)) {
+    match chosen.pending {
         Some(pending) => gateway.resume(pending, chosen.octets),
         None => gateway.keep(chosen.octets),
     }

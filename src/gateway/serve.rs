@@ -17,6 +17,7 @@ use super::raise::{Gateway, raise};
 use super::settings::Settings;
 use super::{metrics, preflight, report, source, trial};
 use crate::dataplane::Snapshot;
+use crate::event::Event;
 use crate::http;
 use crate::store::gateway::GatewayState;
 use crate::sys::netlink::{self, Netlink};
@@ -46,6 +47,7 @@ struct Events<C> {
     interrupt: Signal,
     hangup: Signal,
     questions: mpsc::Receiver<Question>,
+    tapped: mpsc::Receiver<Vec<Event>>,
     routing: C,
     ruleset: mpsc::Receiver<Vec<Change>>,
     alive: Interval,
@@ -70,14 +72,15 @@ pub async fn run(settings: Settings) -> Result<(), GatewayError> {
     preflight::host(&kernel, &settings.device).await?;
     let mut listeners = metrics::listen(&settings.metrics)?;
     let (routing, ruleset) = (netlink::changes()?, watch()?);
-    let mut gateway = raise(settings, state, trust, keys, kernel, chosen, pending).await?;
+    let (tap, tapped) = mpsc::channel(QUESTIONS);
+    let mut gateway = raise(settings, state, trust, keys, kernel, chosen, tap).await?;
     let (sender, questions) = mpsc::channel(QUESTIONS);
     gateway.open_doors(&mut listeners);
     let served = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let _services = services(&mut gateway, listeners, sender)?;
     let watchdog = sd_notify::watchdog_interval().unwrap_or(LOOK);
     let (alive, look, watchdog) = (every(ALIVE), every(LOOK), every(watchdog));
-    let events = Events { terminate, interrupt, hangup, questions, routing, ruleset, alive, look, watchdog };
+    let events = Events { terminate, interrupt, hangup, questions, tapped, routing, ruleset, alive, look, watchdog };
     Server { gateway, served, counted: None }.serve(events).await
 }
 
@@ -179,6 +182,7 @@ impl Server {
                 _ = events.watchdog.tick() => sd_notify::watchdog(),
                 _ = events.hangup.recv() => drop(self.reload(Caller::default()).await),
                 Some((request, caller, answer)) = events.questions.recv() => self.answer(request, caller, answer).await,
+                Some(flows) = events.tapped.recv() => self.gateway.note_events(&flows),
                 () = due => { look_at = None; self.gateway.look().await? }
                 _ = events.look.tick() => { self.look_at_all().await? }
                 Some(changes) = events.ruleset.recv() => if self.gateway.enforcer.is_foreign(&changes) {
@@ -230,6 +234,11 @@ impl Server {
             Request::InForce => Response::InForce(self.in_force()),
             Request::Reload => said(self.reload(caller).await),
             Request::Apply(asked) => said(self.gateway.apply(&asked, caller).await),
+            Request::Stage { bundle } => said(self.gateway.stage(&bundle).await),
+            Request::Staged => match self.gateway.staged().await {
+                Ok(report) => Response::Staged(report),
+                Err(error) => Response::Refused(Refusal::of(&error)),
+            },
             Request::Confirm => said(self.gateway.confirm(caller)),
             Request::Rollback => said(self.gateway.roll_back("somebody asked for it").await),
             Request::Heartbeat { heartbeat } => match self.gateway.hear(heartbeat.as_bytes()).await {

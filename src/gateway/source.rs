@@ -27,6 +27,8 @@ pub struct Chosen {
     pub source: Source,
     /// What is to be said about that.
     pub conditions: Vec<Condition>,
+    /// The trial that it is on since a former process.
+    pub pending: Option<Pending>,
 }
 
 /// Reads the trust file.
@@ -51,7 +53,7 @@ pub fn offered(path: &Path, trust: &Trust, keys: &Keys, taken: Option<&Acknowled
     bundle
         .admit(&keys.own(identity), floor.as_ref())
         .map_err(|error| GatewayError::NotAdmitted { place, error: Box::new(error) })?;
-    Ok(Chosen { bundle, octets, source: Source::File, conditions: Vec::new() })
+    Ok(Chosen { bundle, octets, source: Source::File, conditions: Vec::new(), pending: None })
 }
 
 /// The bundle to start with: the file's, else the newest whole one of the state.
@@ -91,7 +93,7 @@ pub fn first(
                 return Err(GatewayError::NoBundle { cause: Box::new(cause), state: state.folder().to_owned() });
             };
             conditions.push(Condition::RunningFromState { cause: cause.to_string() });
-            Ok(Chosen { bundle, octets, source: Source::State, conditions })
+            Ok(Chosen { bundle, octets, source: Source::State, conditions, pending: None })
         }
     }
 }
@@ -102,7 +104,8 @@ fn on_trial(trust: &Trust, keys: &Keys, state: &GatewayState, pending: &Pending)
     kept.into_iter().find_map(|kept| {
         let bundle = bundle::open(&kept.octets, trust).ok().filter(|bundle| pending.is(bundle))?;
         bundle.admit(&keys.own(None), None).ok()?;
-        Some(Chosen { bundle, octets: kept.octets, source: Source::State, conditions: Vec::new() })
+        let pending = Some(pending.clone());
+        Some(Chosen { bundle, octets: kept.octets, source: Source::State, conditions: Vec::new(), pending })
     })
 }
 

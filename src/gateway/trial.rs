@@ -110,6 +110,11 @@ pub fn resumed(state: &crate::store::gateway::GatewayState) -> Result<Option<Pen
     Ok(None)
 }
 
+/// What a state says is on trial, whoever uses it.
+pub fn pending(folder: &Path) -> Option<Pending> {
+    recall::<Pending>(folder, Record::Pending).ok().flatten().filter(Pending::lasts)
+}
+
 /// Writes that a bundle is rolled back, in an order in which a crash leaves nothing that would bring it back.
 fn forget(state: &crate::store::gateway::GatewayState, pending: &Pending, why: &str) -> Result<(), StateError> {
     let Pending { generation, digest, .. } = *pending;
@@ -137,7 +142,7 @@ impl Activity {
     }
 
     /// The agreements and departments that talk now.
-    fn talking(&self, boottime: Duration) -> impl Iterator<Item = (u32, u32)> {
+    pub fn talking(&self, boottime: Duration) -> impl Iterator<Item = (u32, u32)> {
         let is_recent = move |at: Duration| at > Duration::ZERO && boottime.saturating_sub(at) <= TALKING;
         self.0.iter().filter(move |(_, (_, at))| is_recent(*at)).map(|(pair, _)| *pair)
     }

@@ -29,6 +29,15 @@ pub enum Aim {
 }
 
 impl Flow {
+    /// What it asks for, as in `tcp/443`.
+    pub fn asks(&self) -> String {
+        match self.aim {
+            Aim::Port(port) => format!("{}/{port}", self.protocol),
+            Aim::Icmp(kind) => format!("{}/{kind}", self.protocol),
+            Aim::Nothing => self.protocol.to_string(),
+        }
+    }
+
     /// Whether it is what an entry of a service's ports describes.
     pub fn is(&self, port: PortMatch) -> bool {
         match port {

@@ -294,3 +294,29 @@ fn a_reader_that_goes_away_is_no_fault() {
     let output = running.wait_with_output().expect("it ends");
     assert_eq!((code(&output), errors(&output)), (0, String::new()));
 }
+
+#[test]
+fn a_heartbeat_is_the_controllers_and_its_numbers_rise() {
+    use turnpike::bundle::{SignedHeartbeat, Trust};
+    let place = Place::built();
+    let trust =
+        Trust::from_toml(&fs::read_to_string(place.path("out.keys/trust.toml")).expect("text")).expect("a trust");
+    let first = place.run(&["bundle", "heartbeat", "out"]);
+    assert_eq!(code(&first), 0, "{}", errors(&first));
+    let read = |octets: &[u8]| SignedHeartbeat::parse(octets.trim_ascii_end()).expect("a heartbeat");
+    let (first, again) = (read(&first.stdout), place.run(&["bundle", "heartbeat", "out", "--out", "hb"]));
+    assert_eq!(code(&again), 0, "{}", errors(&again));
+    let second = read(&fs::read(place.path("hb")).expect("a file"));
+    assert_eq!((first.content.number, second.content.number), (1, 2));
+    assert!(first.signed_by(&trust.controller) && second.signed_by(&trust.controller));
+    assert_eq!(first.content.network, trust.network);
+    fs::write(place.path("out.keys/heartbeat"), "many\n").expect("written");
+    let damaged = place.run(&["bundle", "heartbeat", "out"]);
+    assert_eq!(code(&damaged), 1, "{}", errors(&damaged));
+    fs::remove_file(place.path("out.keys/signing.pem")).expect("removed");
+    fs::remove_file(place.path("out.keys/heartbeat")).expect("removed");
+    let unsigned = place.run(&["bundle", "heartbeat", "out"]);
+    assert_eq!(code(&unsigned), 69, "{}", errors(&unsigned));
+    assert!(!place.path("out.keys/signing.pem").exists(), "a key is not made for it");
+    assert_eq!(code(&place.run(&["bundle", "heartbeat", "nowhere"])), 69);
+}

@@ -11,6 +11,7 @@ mod load;
 mod narrow;
 mod place;
 mod refusals;
+mod stage;
 mod talk;
 mod time;
 mod traffic;

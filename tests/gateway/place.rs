@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use turnpike::bundle::{
     Agreement, Contents, Department, Destination, Effect, Encoded, Guardrail, Heartbeat, Link, Mapping, Match,
     Membership, Narrowing, NextHop, Notice, Policy, Role, Route, Rule, Segment, Service, Settled, Signatory,
-    SignedHeartbeat, Trust, Uplink,
+    SignedHeartbeat, SignedNotice, Trust, Uplink,
 };
 use turnpike::gateway::control::{self, Request, Response};
 use turnpike::identity::{Name, PrivateKey, Signer};
@@ -233,7 +233,7 @@ impl Place {
             why: Some("a breach".into()),
             at: Timestamp::UNIX_EPOCH,
         };
-        notice.sign(&self.siro).to_octets()
+        SignedNotice::sign(notice, &self.siro).to_octets()
     }
 
     /// Hands octets to a gateway as a notice.
@@ -354,7 +354,14 @@ impl Place {
     pub fn ask(&self, gateway: &str) -> Option<Status> {
         match control::ask(&self.state(gateway), &Request::Status) {
             Ok(Response::Status(status)) => Some(*status),
-            Ok(Response::InForce(_) | Response::Done(_) | Response::Error(_) | Response::Refused(_)) | Err(_) => None,
+            Ok(
+                Response::InForce(_)
+                | Response::Staged(_)
+                | Response::Done(_)
+                | Response::Error(_)
+                | Response::Refused(_),
+            )
+            | Err(_) => None,
         }
     }
 

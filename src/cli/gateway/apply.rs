@@ -1,6 +1,6 @@
 //! `turnpike gateway apply|confirm|rollback`: a new bundle, for good or on trial.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -39,13 +39,15 @@ pub(super) struct Arguments {
 
 /// Has it applied.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    // The gateway has another working folder.
-    let absolute = |path: &PathBuf| std::path::absolute(path);
-    let bundle = arguments.bundle.as_ref().map(absolute).transpose();
-    let bundle = bundle.map_err(|error| Failure::new(Exit::Invalid, error.to_string(), "name the bundle's file"))?;
+    let bundle = arguments.bundle.as_deref().map(absolute).transpose()?;
     let confirm_within = arguments.confirm_within.map(|time| time.as_secs());
     let deny_all_intended = arguments.deny_all_intended;
     tell(&arguments.state, &Request::Apply(Apply { bundle, confirm_within, deny_all_intended }))
+}
+
+/// A bundle's path for the gateway, which has another working folder.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::new(Exit::Invalid, error.to_string(), "name the bundle's file"))
 }
 
 #[derive(Debug, Args)]

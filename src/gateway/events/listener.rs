@@ -157,6 +157,11 @@ impl<'a> Listener<'a> {
         let flushed = self.gatherer.flush(took, now, |cause| self.names[0].blank(cause, now));
         self.shared.suppressed.fetch_add(flushed.suppressed, Ordering::Relaxed);
         let events = flushed.events;
+        if let Some(tap) = self.shared.tap.load_full()
+            && tap.try_send(events.clone()).is_err()
+        {
+            tracing::debug!("a window was not counted for the staged bundle: the gateway is busy");
+        }
         if let Err(TrySendError::Full(events) | TrySendError::Disconnected(events)) = self.windows.try_send(events) {
             self.shared.lose(events.iter().map(packets).sum());
         }

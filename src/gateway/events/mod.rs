@@ -53,6 +53,8 @@ pub struct Recorder {
     shared: Arc<Shared>,
     to: String,
     ended: Receiver<()>,
+    /// What the threads will hold, as long as there are none.
+    idle: Option<Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,12 @@ struct Shared {
     deaf: ArcSwapOption<String>,
     /// Why events are not written.
     refused: ArcSwapOption<String>,
+    /// Who else is told of each window.
+    tap: ArcSwapOption<Tap>,
 }
+
+/// Where windows go besides the sink.
+type Tap = tokio::sync::mpsc::Sender<Vec<Event>>;
 
 impl Recorder {
     /// Starts to record by these names. What goes wrong is a condition: events are no reason to carry no traffic.
@@ -80,19 +87,44 @@ impl Recorder {
             lost: AtomicU64::new(0),
             deaf: ArcSwapOption::empty(),
             refused: ArcSwapOption::empty(),
+            tap: ArcSwapOption::empty(),
         });
         let (running, ended) = mpsc::channel();
         let Some(sink) = Sink::of(events) else {
-            return Self { shared, to: "off".to_owned(), ended };
+            return Self { shared, to: "off".to_owned(), ended, idle: Some(running) };
         };
         let to = sink.to_string();
-        shared.directory.store(Some(Arc::new(directory())));
+        let recorder = Self { shared, to, ended, idle: None };
+        recorder.run(sink, directory(), running);
+        recorder
+    }
+
+    fn run(&self, sink: Sink, directory: Directory, running: Sender<()>) {
+        let shared = &self.shared;
+        shared.directory.store(Some(Arc::new(directory)));
         let (sender, windows) = mpsc::sync_channel(QUEUE);
-        let listening = Arc::clone(&shared);
-        begin("turnpike-nflog", &shared, running.clone(), move || listener::run(&listening, &sender));
-        let writing = Arc::clone(&shared);
-        begin("turnpike-events", &shared, running, move || write(&writing, sink, &windows));
-        Self { shared, to, ended }
+        let listening = Arc::clone(shared);
+        begin("turnpike-nflog", shared, running.clone(), move || listener::run(&listening, &sender));
+        let writing = Arc::clone(shared);
+        begin("turnpike-events", shared, running, move || write(&writing, sink, &windows));
+    }
+
+    /// Tells somebody else of each window too, from now on. Listens for that alone where nothing is written.
+    pub fn tap(&mut self, tap: Tap, directory: impl FnOnce() -> Directory) {
+        self.shared.tap.store(Some(Arc::new(tap)));
+        if let Some(running) = self.idle.take() {
+            self.run(Sink::Nowhere, directory(), running);
+        }
+    }
+
+    /// Tells nobody else any more.
+    pub fn untap(&self) {
+        self.shared.tap.store(None);
+    }
+
+    /// Why the kernel's records are not heard, if they are not.
+    pub fn deaf(&self) -> Option<String> {
+        self.shared.deaf.load_full().map(|cause| cause.to_string())
     }
 
     /// Names flows by another policy from now on. The kernel may have it a moment before or after.
@@ -125,7 +157,8 @@ impl Recorder {
     }
 
     /// Writes what was gathered and ends, within [`FAREWELL`].
-    pub fn stop(self) {
+    pub fn stop(mut self) {
+        self.idle = None;
         self.shared.stop.store(true, Ordering::Relaxed);
         // Nobody ever sends: the channel closes when both threads have ended.
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(FAREWELL) {

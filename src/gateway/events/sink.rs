@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Sink {
     /// Appended to this file.
     File(PathBuf),
+    /// Nowhere: somebody else listens.
+    Nowhere,
     /// Sent to the socket at this path, once it was found.
     Journal(PathBuf, Option<UnixDatagram>),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
+            Self::Nowhere => f.write_str("off"),
             Self::Journal(..) => f.write_str("journald"),
         }
     }
@@ -55,6 +58,7 @@ impl Sink {
     pub(super) fn probe(&mut self) -> io::Result<()> {
         match self {
             Self::File(path) => open(path).map(drop),
+            Self::Nowhere => Ok(()),
             Self::Journal(path, socket) => connect(path, socket).map(drop),
         }
     }
@@ -66,6 +70,8 @@ impl Sink {
                 Ok(()) => (events.len(), Ok(())),
                 Err(error) => (0, Err(error)),
             },
+            // Nothing is written, and nothing is lost.
+            Self::Nowhere => (events.len(), Ok(())),
             Self::Journal(path, socket) => send(path, socket, events),
         }
     }

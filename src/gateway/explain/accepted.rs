@@ -1,9 +1,10 @@
-//! The bundle that a gateway acknowledged last, read from its state without taking it away from the gateway.
+//! The bundle that a gateway acknowledged last, or has on trial, read from its state without taking it away from the gateway.
 
 use std::path::Path;
 
 use super::super::error::GatewayError;
 use super::super::source::acknowledgement;
+use super::super::trial;
 use crate::bundle::{self, Bundle, Trust};
 use crate::store::gateway::{self as state, StateError};
 
@@ -36,6 +37,12 @@ pub(super) fn read(folder: &Path, trust: Option<&Trust>) -> Result<Accepted, Gat
         remarks.push(error.to_string());
         None
     });
+    // What is on trial is in force and not acknowledged yet.
+    let pending = trial::pending(folder);
+    let is_the_one = |bundle: &Bundle| match &pending {
+        Some(pending) => pending.is(bundle),
+        None => taken.as_ref().is_none_or(|taken| *taken == acknowledgement(bundle)),
+    };
     let (mut failure, mut older) = (None, None);
     for kept in kept {
         let opened = match trust {
@@ -43,7 +50,7 @@ pub(super) fn read(folder: &Path, trust: Option<&Trust>) -> Result<Accepted, Gat
             None => bundle::open_unverified(&kept.octets),
         };
         match opened {
-            Ok(bundle) if taken.as_ref().is_none_or(|taken| *taken == acknowledgement(&bundle)) => {
+            Ok(bundle) if is_the_one(&bundle) => {
                 return Ok(Accepted { bundle, verified: trust.is_some(), remarks });
             }
             Ok(bundle) => older = older.or(Some(bundle)),

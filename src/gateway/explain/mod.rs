@@ -227,7 +227,9 @@ impl Explainer {
 fn in_force(state: &Path) -> Result<Option<InForce>, GatewayError> {
     match control::ask(state, &Request::InForce) {
         Ok(Response::InForce(in_force)) => Ok(Some(in_force)),
-        Ok(Response::Status(_) | Response::Done(_) | Response::Error(_) | Response::Refused(_))
+        Ok(
+            Response::Status(_) | Response::Staged(_) | Response::Done(_) | Response::Error(_) | Response::Refused(_),
+        )
         | Err(ControlError::NoGateway(_)) => Ok(None),
         Err(error @ (ControlError::Denied(_) | ControlError::Failed { .. })) => {
             Err(GatewayError::Runtime { what: "asking the gateway", cause: error.to_string() })

@@ -9,10 +9,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text;
 use crate::cli::{Exit, Failure};
 use crate::event::{self, Event};
-use crate::net::{Aim, Flow, Protocol};
+use crate::net::Flow;
 use crate::policy::diff::{Diff, Row, Way};
 
 /// The longest line that an event is.
@@ -86,7 +85,7 @@ fn read(from: impl Read, diff: &Diff, start: Timestamp) -> io::Result<Replayed> 
             continue;
         };
         replayed.events += 1;
-        let Some(flow) = flow(&event) else {
+        let Some(flow) = event.flow() else {
             replayed.incomplete += 1;
             continue;
         };
@@ -99,18 +98,6 @@ fn read(from: impl Read, diff: &Diff, start: Timestamp) -> io::Result<Replayed> 
     }
     replayed.conversations = found.into_values().collect();
     Ok(replayed)
-}
-
-/// Who talked to whom, in overlay terms.
-fn flow(event: &Event) -> Option<Flow> {
-    let protocol = Protocol(event.protocol?);
-    let aim = match (event.destination_port, event.icmp_type) {
-        (Some(port), _) if protocol.has_ports() => Aim::Port(port),
-        (_, Some(kind)) if matches!(protocol, Protocol::ICMP | Protocol::ICMPV6) => Aim::Icmp(kind),
-        (_, _) if protocol.has_ports() => return None,
-        (_, _) => Aim::Nothing,
-    };
-    Some(Flow { source: event.source?, destination: event.destination?, protocol, aim })
 }
 
 /// What becomes of a recorded flow: an allowed one may be cut, a refused one may pass.
@@ -126,7 +113,7 @@ fn concerned(rows: &[&Row], start: Timestamp, event: &Event, flow: &Flow) -> Opt
         source: flow.source,
         source_department: event.source_department.as_ref().map(ToString::to_string),
         destination: flow.destination,
-        flow: text::aim(flow),
+        flow: flow.asks(),
         service: row.service.to_string(),
         agreement: event.agreement.as_ref().map(ToString::to_string),
         packets: event.packets,

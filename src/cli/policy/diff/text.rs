@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::replay::Replayed;
 use crate::cli::output;
-use crate::net::{Aim, Flow};
 use crate::policy::diff::{Diff, Row, Way, Window};
 use crate::policy::{Origin, printable};
 
@@ -142,16 +141,7 @@ fn by(row: &Row) -> Option<String> {
 
 fn witness(row: &Row) -> String {
     let (flow, at) = row.witness;
-    format!("{} → {} {} at {at}", flow.source, flow.destination, aim(&flow))
-}
-
-/// What a flow asks for, as in `tcp/443`.
-pub(super) fn aim(flow: &Flow) -> String {
-    match flow.aim {
-        Aim::Port(port) => format!("{}/{port}", flow.protocol),
-        Aim::Icmp(kind) => format!("{}/{kind}", flow.protocol),
-        Aim::Nothing => flow.protocol.to_string(),
-    }
+    format!("{} → {} {} at {at}", flow.source, flow.destination, flow.asks())
 }
 
 fn place(origin: Option<&Origin>) -> String {
