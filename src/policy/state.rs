@@ -76,13 +76,13 @@ pub enum Void {
     #[error("council '{0}' has not consented")]
     ConsentMissing(Name),
     /// It begins later.
-    #[error("it begins at {0}")]
+    #[error("{}", Withheld::NotYet(*.0))]
     NotYet(Timestamp),
     /// It has ended.
-    #[error("it ended at {0}")]
+    #[error("{}", Withheld::Ended(*.0))]
     Ended(Timestamp),
     /// It may be used at other hours.
-    #[error("it may be used {0} alone")]
+    #[error("{}", Withheld::OutsideHours(.0.clone()))]
     OutsideHours(Hours),
     /// It asks for something that this version cannot enforce, such as `identity = "card"`.
     #[error("this version cannot enforce {0}")]

@@ -24,9 +24,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike agreement accept`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { party, terms } = arguments;
-    let desk = Desk::open(&party.dir, &party.id)?;
-    let (council, signer) = desk.signer(party)?;
-    desk.alive()?;
+    let (desk, council, signer) = Desk::of(party)?;
     proposed(&desk, party, &council)?;
     another_person(&desk, party, &council, &signer)?;
     let hash = desk.paper.terms.hash();

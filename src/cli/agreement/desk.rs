@@ -51,6 +51,14 @@ impl Desk {
         Ok(Self { folder, id: known, paper, now })
     }
 
+    /// The desk at which a party speaks for its council about terms that are not dead, with the council and the party's key.
+    pub(super) fn of(party: &Party) -> Result<(Self, Name, Signer), Failure> {
+        let desk = Self::open(&party.dir, &party.id)?;
+        let (council, signer) = desk.signer(party)?;
+        desk.alive()?;
+        Ok((desk, council, signer))
+    }
+
     pub(super) fn agreement(&self) -> &Agreement {
         &self.paper.agreement
     }

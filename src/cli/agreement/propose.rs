@@ -20,9 +20,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike agreement propose`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { party } = arguments;
-    let desk = Desk::open(&party.dir, &party.id)?;
-    let (council, signer) = desk.signer(party)?;
-    desk.alive()?;
+    let (desk, council, signer) = Desk::of(party)?;
     if let Some(consent) = desk.agreement().consents.first() {
         let (by, other) = (printable(&consent.by), &consent.council);
         let cause = format!("these terms of {} are proposed already, by '{by}' for council '{other}'", party.id);

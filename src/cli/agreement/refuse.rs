@@ -22,9 +22,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike agreement refuse`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { party, why } = arguments;
-    let desk = Desk::open(&party.dir, &party.id)?;
-    let (council, signer) = desk.signer(party)?;
-    desk.alive()?;
+    let (desk, council, signer) = Desk::of(party)?;
     if desk.agreement().consents.iter().any(|consent| consent.council == council) {
         let cause = format!("council '{council}' has consented to these terms of {}", party.id);
         let remedy = format!("turnpike agreement revoke DIR {} --council {council} … ends them", party.id);

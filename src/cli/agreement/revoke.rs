@@ -27,9 +27,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike agreement revoke`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { party, why, out } = arguments;
-    let desk = Desk::open(&party.dir, &party.id)?;
-    let (council, signer) = desk.signer(party)?;
-    desk.alive()?;
+    let (desk, council, signer) = Desk::of(party)?;
     let draft = desk.draft(Some(&council), &party.by)?;
     let notice = Notice { effect: Effect::Revoke, why: why.clone(), ..draft };
     output::print(&desk.notice(notice, Some(&signer), out.as_deref())?)?;

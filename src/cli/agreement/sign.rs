@@ -16,9 +16,7 @@ pub(super) struct Arguments {
 /// Runs `turnpike agreement sign`.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { party } = arguments;
-    let desk = Desk::open(&party.dir, &party.id)?;
-    let (council, signer) = desk.signer(party)?;
-    desk.alive()?;
+    let (desk, council, signer) = Desk::of(party)?;
     let told = desk.consent(&council, &party.by, &signer)?;
     output::print(&format!("council '{council}' has consented: {}\n{told}", desk.paper.terms.hash()))?;
     Ok(Exit::Fine)
