@@ -3,21 +3,15 @@
 //! Whatever was cut short, the kernel has the rules of the one bundle or of the other, nothing forbidden arrives, and after the
 //! next start what is in force is what the kernel does.
 
-use std::net::UdpSocket;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use turnpike::lab::guard::{Process, skip, wait_until};
 
+use crate::forbidden::Forbidden;
 use crate::place::{Build, CLAIMS4, PATIENCE, Place};
 use crate::talk::{echo, reaches};
-
-/// A port that no bundle allows.
-const FORBIDDEN: u16 = 9999;
 
 /// How soon an allowed flow passes again after the start.
 const BACK: Duration = Duration::from_secs(8);
@@ -41,47 +35,6 @@ fn shape(place: &Place, gateway: &str) -> Option<String> {
     // A guardrail's counter outlives it until the next load in full, and decides nothing.
     let decides = |line: &String| !line.starts_with("counter ") && !["packets bytes", "}", ""].contains(&line.as_str());
     Some(lines.filter(decides).collect::<Vec<_>>().join("\n"))
-}
-
-/// Datagrams that must not arrive, sent without a pause, and those that did.
-struct Forbidden {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    arrived: Arc<AtomicU64>,
-}
-
-impl Forbidden {
-    fn send(place: &Place) -> Self {
-        let this = Self { stop: Arc::default(), sent: Arc::default(), arrived: Arc::default() };
-        let server = place.claims.enter(|| UdpSocket::bind(("0.0.0.0", FORBIDDEN))).expect("entered").expect("bound");
-        server.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-        let client = place.benefits.enter(|| UdpSocket::bind("0.0.0.0:0")).expect("entered").expect("bound");
-        let (stop, arrived) = (Arc::clone(&this.stop), Arc::clone(&this.arrived));
-        thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                if server.recv(&mut [0; 64]).is_ok() {
-                    arrived.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        let (stop, sent) = (Arc::clone(&this.stop), Arc::clone(&this.sent));
-        thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                // Without a route for a moment it cannot be sent.
-                if client.send_to(b"forbidden", (CLAIMS4, FORBIDDEN)).is_ok() {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-                thread::park_timeout(Duration::from_micros(500));
-            }
-        });
-        this
-    }
-}
-
-impl Drop for Forbidden {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }
 
 struct Trial<'a> {
@@ -186,11 +139,8 @@ fn killed_at_any_point_it_has_the_one_bundle_or_the_other_and_lets_nothing_forbi
     for _ in 0..kills() {
         gateway = trial.kill(gateway);
     }
-    let (sent, arrived) = (forbidden.sent.load(Ordering::Relaxed), forbidden.arrived.load(Ordering::Relaxed));
-    println!("{} kills from seed {seed}, {sent} forbidden datagrams, {arrived} arrived", kills());
-    assert!(sent > 1000 && arrived == 0);
-    // The control: what arrives is counted.
-    let own = place.claims.enter(|| UdpSocket::bind("0.0.0.0:0")).expect("entered").expect("bound");
-    own.send_to(b"hello", ("192.168.1.20", FORBIDDEN)).expect("sent");
-    assert!(wait_until(PATIENCE, || forbidden.arrived.load(Ordering::Relaxed) == 1));
+    let told = forbidden.told();
+    println!("{} kills from seed {seed}, {} forbidden datagrams, {} arrived", kills(), told.sent, told.arrived);
+    assert!(told.sent > 1000 && told.arrived == 0);
+    forbidden.control(&place);
 }

@@ -2,10 +2,12 @@
 //! each. What passes, what does not, what is refused at the start, what a change and a foreign hand do, and what is told of
 //! the data plane's load.
 
+mod applies;
 mod change;
 mod drift;
 mod events;
 mod explain;
+mod forbidden;
 mod kills;
 mod load;
 mod narrow;
