@@ -154,7 +154,8 @@ impl Gateway {
     /// # Errors
     /// In words: what is wrong with it. Nothing has changed then.
     pub async fn hear(&mut self, octets: &[u8]) -> Result<String, String> {
-        let signed = SignedHeartbeat::parse(octets).map_err(|error| error.to_string())?;
+        let signed =
+            SignedHeartbeat::parse(octets).map_err(|error| format!("the heartbeat cannot be read: {error}"))?;
         let own = &self.trust.network;
         if signed.content.network != *own {
             return Err(format!("the heartbeat is of network '{}', and this is '{own}'", signed.content.network));

@@ -25,7 +25,7 @@ pub struct Notices(Vec<String>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untaken {
     /// It is none.
-    #[error("{0}")]
+    #[error("the notice cannot be read: {0}")]
     NoNotice(String),
     /// It is of another network.
     #[error("the notice is of network '{offered}', and this is '{own}'")]

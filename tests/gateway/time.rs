@@ -152,7 +152,7 @@ fn a_heartbeat_that_is_not_to_be_believed_is_refused_by_its_cause() {
         (good.replace("\"number\":6", "\"number\":7").into_bytes(), "signature is not that"),
         (other.to_octets(), "signature is not that"),
         (future.to_octets(), "and it is"),
-        (good.as_bytes()[..40].to_vec(), "not a heartbeat"),
+        (good.as_bytes()[..40].to_vec(), "cannot be read: it is truncated"),
     ];
     for (octets, cause) in cases {
         let refused = place.hand("leeds-1", &octets).expect_err("a refusal");
