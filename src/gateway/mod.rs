@@ -20,6 +20,7 @@
 //! told as events beside it (`events`). The
 //! gateway never writes sysctls and never touches others' tables, addresses, routes or rules.
 
+mod activity;
 mod change;
 pub mod control;
 mod drift;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use super::activity::Activity;
 use super::control::Caller;
 use super::enforcer::{self, Enforcer};
 use super::error::GatewayError;
@@ -19,7 +20,7 @@ use super::settings::Settings;
 use super::source::{self, Chosen};
 use super::stage::Staged;
 use super::timekeeper::{Memory, Timekeeper};
-use super::trial::{Activity, Trial};
+use super::trial::Trial;
 use super::{preflight, routing};
 use crate::bundle::{Bundle, Moment, Policy, Trust};
 use crate::dataplane::{self, Dataplane, Plan};
