@@ -419,4 +419,6 @@ fn shape(table: &Table) -> String {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
