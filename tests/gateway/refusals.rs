@@ -148,3 +148,28 @@ fn where_no_gateway_runs_status_says_so() {
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert!(said.contains("no gateway runs") && said.contains("turnpike gateway run"), "{said}");
 }
+
+#[test]
+fn a_state_of_a_later_version_is_refused_and_left_as_it_is() {
+    if skip("a_state_of_a_later_version_is_refused_and_left_as_it_is") {
+        return;
+    }
+    let place = Place::new();
+    assert!(place.start("leeds-1").stop(PATIENCE).expect("stopped").success());
+    for record in ["floor", "clock", "notices", "pending"] {
+        let path = place.state("leeds-1").join(record);
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, b"turnpike-state 2 blake3:00\n{}").expect("written");
+        let output = run(place.command("leeds-1"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{record}: {said}");
+        assert!(said.contains("written by a later version") && said.contains("--state"), "{record}: {said}");
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"turnpike-state 2 blake3:00\n{}", "{record}");
+        match before {
+            Some(octets) => std::fs::write(&path, octets).expect("as before"),
+            None => std::fs::remove_file(&path).expect("as before"),
+        }
+    }
+    // The canary.
+    drop(place.start("leeds-1"));
+}

@@ -219,3 +219,24 @@ fn what_cannot_be_applied_leaves_the_former_one_and_says_so() {
     assert_eq!(missing.status.code(), Some(69), "{}", text(&missing));
     assert!(place.status("leeds-1").configuration.generation == 1 && exchange(&mut flow));
 }
+
+#[test]
+fn where_the_way_back_cannot_be_written_down_nothing_is_tried() {
+    if skip("where_the_way_back_cannot_be_written_down_nothing_is_tried") {
+        return;
+    }
+    let place = Place::new();
+    let _running = place.up();
+    echo(&place.claims, 443);
+    let mut flow = open(&place.benefits, CLAIMS4, 443);
+    place.build(revoked(2));
+    // Where a folder stands no file can be put.
+    let pending = place.state("leeds-1").join("pending");
+    std::fs::create_dir(&pending).expect("a folder");
+    let refused = apply(&place, "leeds-1", "60s", &["--deny-all-intended"]);
+    assert_eq!(refused.status.code(), Some(69), "{}", text(&refused));
+    assert!(exchange(&mut flow) && place.status("leeds-1").configuration.generation == 1);
+    std::fs::remove_dir(&pending).expect("removed");
+    assert!(apply(&place, "leeds-1", "60s", &["--deny-all-intended"]).status.success());
+    assert!(!exchange(&mut flow), "the control: it can be tried now");
+}
