@@ -110,10 +110,33 @@ fn remarks() -> Remarks {
 }
 
 fn script(policy: &Policy) -> String {
+    compiled(policy).script(&remarks()).expect("it has words")
+}
+
+fn compiled(policy: &Policy) -> Ruleset {
     let wans = vec!["eth0".to_owned(), "wwan0".to_owned()];
-    let devices = Devices { tunnel: "tp0".into(), mtu: 1420, wans };
-    let ruleset = Ruleset::compile(policy, &devices).expect("it compiles");
-    ruleset.script(&remarks()).expect("it has words")
+    Ruleset::compile(policy, &Devices { tunnel: "tp0".into(), mtu: 1420, wans }).expect("it compiles")
+}
+
+/// A transaction, a command a line.
+fn lines(batch: &Batch) -> String {
+    let mut json = serde_json::to_value(batch).expect("JSON");
+    in_order(&mut json);
+    json["nftables"].as_array().expect("commands").iter().map(|command| format!("{command}\n")).collect()
+}
+
+/// Flags are a set, which the schema's crate writes in any order.
+fn in_order(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Object(fields) => {
+            if let Some(serde_json::Value::Array(flags)) = fields.get_mut("flags") {
+                flags.sort_by_key(ToString::to_string);
+            }
+            fields.values_mut().for_each(in_order);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(in_order),
+        _ => {}
+    }
 }
 
 fn hold(name: &str, text: &str) {
@@ -147,6 +170,17 @@ fn what_is_loaded_first_and_what_takes_all_away_are_what_was_reviewed() {
     hold("early.json", &told(&early_drop()));
     hold("remove.json", &told(&remove()));
     hold("trial.json", &(told(&trial(true)) + &told(&trial(false))));
+}
+
+#[test]
+fn a_first_load_and_changes_are_the_transactions_that_were_reviewed() {
+    let plain = Policy { guardrails: Vec::new(), ..policy(Role::Edge, &[(1, "eth1")], rules(2, 1, 7)) };
+    hold("load.jsonl", &lines(&compiled(&plain).load_all()));
+    let guarded = policy(Role::Edge, &[(1, "eth1"), (3, "eth2")], sorted([rules(2, 1, 8), rules(1, 2, 7)].concat()));
+    hold("change.jsonl", &lines(&diff(&compiled(&plain), &compiled(&guarded))));
+    hold("change-back.jsonl", &lines(&diff(&compiled(&guarded), &compiled(&plain))));
+    let relay = Policy { role: Role::Relay, ..plain.clone() };
+    hold("role.jsonl", &lines(&diff(&compiled(&plain), &compiled(&relay))));
 }
 
 fn sorted(mut rules: Vec<Rule>) -> Vec<Rule> {

@@ -81,7 +81,42 @@ fn commands(batch: &Batch) -> Vec<serde_json::Value> {
 
 #[test]
 fn an_equal_policy_changes_nothing() {
-    assert!(diff(&compiled(&edge()), &compiled(&edge())).is_empty());
+    let nothing = diff(&compiled(&edge()), &compiled(&edge()));
+    assert!(nothing.is_empty());
+    assert_eq!(nothing.len(), 0);
+    let mut more = edge();
+    more.rules.push(rule(444, 7));
+    let something = diff(&compiled(&edge()), &compiled(&more));
+    assert!(!something.is_empty() && something.len() == 1);
+}
+
+#[test]
+fn elements_are_counted_and_a_table_without_them_has_none() {
+    let ruleset = compiled(&edge());
+    let listed = commands(&ruleset.load_all());
+    let elements = |command: &serde_json::Value| {
+        command.pointer("/add/element/elem").and_then(|elements| elements.as_array().map(Vec::len)).unwrap_or(0)
+    };
+    assert_eq!(ruleset.len(), listed.iter().map(elements).sum::<usize>());
+    assert!(!ruleset.is_empty());
+    let bare = ruleset.without_elements();
+    assert!(bare.is_empty());
+    assert_eq!(bare.len(), 0);
+    assert_eq!(bare.shape(), ruleset.shape());
+}
+
+#[test]
+fn a_rule_stands_in_one_map_under_one_key_as_nft_writes_it() {
+    assert_eq!(element(&rule(443, 7)), Some(("m_port4".to_owned(), "0x80000002 . 100.64.1.20 . 6 . 443".to_owned())));
+    let never = Rule { matching: Match::Icmp { protocol: 58, kind: 128 }, ..rule(443, 7) };
+    assert_eq!(element(&never), None, "there is no ICMPv6 over IPv4");
+}
+
+#[test]
+fn an_mtu_below_that_of_ipv6_is_refused() {
+    let of = |mtu| Ruleset::compile(&edge(), &Devices { mtu, ..devices() });
+    assert_eq!(of(1279), Err(CompileError::Mtu(1279)));
+    assert!(of(1280).is_ok());
 }
 
 #[test]
