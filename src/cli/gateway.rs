@@ -131,8 +131,8 @@ struct Run {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A heartbeat says that the controller lives and what time it is: leases begin anew, and the clock is confirmed if it is within
-5 minutes of it. 'turnpike bundle heartbeat' makes one for all gateways.
+A heartbeat says that the controller lives and what time it is: leases begin anew, and the clock is \
+confirmed if it is within 5 minutes of it. 'turnpike bundle heartbeat' makes one for all gateways.
 
 Exit codes: 0 taken, 1 refused, 69 no gateway runs.
 
@@ -147,9 +147,9 @@ struct Heartbeat {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Either side of an agreement ends it alone: 'turnpike agreement revoke' and 'suspend' write the signed notice with --out FILE. Hand it
-to the gateways of both sides and to the hubs; each verifies it by the signers that its bundle names. It outlives restarts, and
-bundles that do not know of it yet.
+Either side of an agreement ends it alone: 'turnpike agreement revoke' and 'suspend' write the signed \
+notice with --out FILE. Hand it to the gateways of both sides and to the hubs; each verifies it by the \
+signers that its bundle names. It outlives restarts, and bundles that do not know of it yet.
 
 Exit codes: 0 taken, 1 refused, 69 no gateway runs.
 

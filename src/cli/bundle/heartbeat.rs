@@ -12,8 +12,9 @@ use crate::controller;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Gateways count down the leases of agreements from the last heartbeat, and honour hours once one has confirmed their clock. One
-heartbeat is for all gateways; each has a number of its own. Sign at least every quarter of the shortest lease.
+Gateways count down the leases of agreements from the last heartbeat, and honour hours once one has \
+confirmed their clock. One heartbeat is for all gateways; each has a number of its own. Sign at least \
+every quarter of the shortest lease.
 
 Examples:
   turnpike bundle heartbeat bundles --out heartbeat

@@ -12,9 +12,9 @@ use crate::gateway::control::Request;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --confirm-within the bundle is on trial: unless 'turnpike gateway confirm' is given in time, from a session that was opened
-after the apply, the former bundle comes back by itself, also if the machine lost power in between. So a change that locks you out
-undoes itself.
+With --confirm-within the bundle is on trial: unless 'turnpike gateway confirm' is given in time, \
+from a session that was opened after the apply, the former bundle comes back by itself, also if the \
+machine lost power in between. So a change that locks you out undoes itself.
 
 A bundle that would deny every flow that passed in the last 90 seconds is refused without --deny-all-intended.
 

@@ -13,9 +13,9 @@ use crate::policy::printable;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The bundle is verified and compared, and nothing of it reaches the kernel: the one in force stays. From then on the gateway counts the
-flows that it would deny of those that are opened, and that it would allow of those that are refused. Another bundle in force, or a
-restart, ends it.
+The bundle is verified and compared, and nothing of it reaches the kernel: the one in force stays. \
+From then on the gateway counts the flows that it would deny of those that are opened, and that it \
+would allow of those that are refused. Another bundle in force, or a restart, ends it.
 
 Exit codes: 0 staged, 1 refused, 69 no gateway runs.
 
