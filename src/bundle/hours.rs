@@ -13,6 +13,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::tz::{self, TimeZone};
 use jiff::{SignedDuration, Timestamp};
@@ -29,14 +30,17 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 /// First minute of the week, and the first one that is not in the span; Monday 00:00 is 0.
 pub type Span = (u16, u16);
 
-/// Hours of the week in a time zone, at least a minute.
+/// Hours of the week in a time zone, at least a minute. Very many agreements have the same: a clone is a pointer.
 #[derive(Clone, Debug)]
-pub struct Hours {
+pub struct Hours(Arc<Week>);
+
+#[derive(Debug)]
+struct Week {
     /// As people wrote it.
     text: String,
     zone: TimeZone,
     /// Sorted, apart from each other.
-    week: Vec<Span>,
+    spans: Vec<Span>,
     /// Two windows that have a minute in common.
     overlap: Option<[String; 2]>,
 }
@@ -78,22 +82,22 @@ impl Hours {
 
     /// As it was written.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The zone's name in the database.
     pub fn zone(&self) -> &str {
-        self.zone.iana_name().unwrap_or_default()
+        self.0.zone.iana_name().unwrap_or_default()
     }
 
     /// The spans of the week by the zone's wall clock.
     pub fn week(&self) -> &[Span] {
-        &self.week
+        &self.0.spans
     }
 
     /// Whether a minute of the week is within them.
     pub fn has(&self, minute: u16) -> bool {
-        self.week.iter().any(|&(from, until)| (from..until).contains(&minute))
+        self.0.spans.iter().any(|&(from, until)| (from..until).contains(&minute))
     }
 
     /// Other spans of the same zone's week.
@@ -101,35 +105,36 @@ impl Hours {
     pub fn with_week(&self, mut week: Vec<Span>) -> Self {
         week.sort_unstable();
         let week = joined(week);
-        Self { text: format!("{} {}", words(&week), self.zone()), zone: self.zone.clone(), week, overlap: None }
+        let (text, zone) = (format!("{} {}", words(&week), self.zone()), self.0.zone.clone());
+        Self(Arc::new(Week { text, zone, spans: week, overlap: None }))
     }
 
     /// Two of its windows that have a minute in common, as they were written.
     pub fn overlap(&self) -> Option<&[String; 2]> {
-        self.overlap.as_ref()
+        self.0.overlap.as_ref()
     }
 
     /// Whether an instant is within them.
     pub fn contains(&self, at: Timestamp) -> bool {
         let second = self.second_of_week(at);
-        self.week.iter().any(|&(from, until)| (seconds(from)..seconds(until)).contains(&second))
+        self.0.spans.iter().any(|&(from, until)| (seconds(from)..seconds(until)).contains(&second))
     }
 
     /// The first instant after `at` at which [`Self::contains`] may answer otherwise: where a span begins or ends, or the wall's
     /// clock is turned. `None` if that is beyond the years that can be written.
     pub fn next_look(&self, at: Timestamp) -> Option<Timestamp> {
         let second = self.second_of_week(at);
-        let bounds = self.week.iter().flat_map(|&(from, until)| [seconds(from), seconds(until)]);
+        let bounds = self.0.spans.iter().flat_map(|&(from, until)| [seconds(from), seconds(until)]);
         // Up to the clock's next turn, seconds of the week pass as seconds do.
         let wait = bounds.map(|bound| (bound - second - 1).rem_euclid(seconds(WEEK)) + 1).min()?;
         let whole = Timestamp::from_second(at.as_second()).ok()?;
         let bound = whole.checked_add(SignedDuration::from_secs(wait)).ok();
-        let turn = self.zone.following(at).next().map(|turn| turn.timestamp());
+        let turn = self.0.zone.following(at).next().map(|turn| turn.timestamp());
         bound.into_iter().chain(turn).min()
     }
 
     fn second_of_week(&self, at: Timestamp) -> i64 {
-        let wall = self.zone.to_datetime(at);
+        let wall = self.0.zone.to_datetime(at);
         let day = i64::from(wall.weekday().to_monday_zero_offset());
         let time = i64::from(wall.hour()) * 3600 + i64::from(wall.minute()) * 60 + i64::from(wall.second());
         day * seconds(DAY) + time
@@ -157,8 +162,8 @@ impl FromStr for Hours {
         spans.sort_unstable();
         let overlapping = spans.windows(2).find(|pair| pair[1].0.0 < pair[0].0.1);
         let overlap = overlapping.map(|pair| [pair[0].1, pair[1].1].map(|place| windows[place].to_owned()));
-        let week = joined(spans.into_iter().map(|(span, _)| span));
-        Ok(Self { text: text.to_owned(), zone, week, overlap })
+        let spans = joined(spans.into_iter().map(|(span, _)| span));
+        Ok(Self(Arc::new(Week { text: text.to_owned(), zone, spans, overlap })))
     }
 }
 
@@ -253,7 +258,7 @@ fn words(week: &[Span]) -> String {
 
 impl PartialEq for Hours {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.0.text == other.0.text
     }
 }
 
@@ -268,19 +273,19 @@ impl PartialOrd for Hours {
 /// By their text.
 impl Ord for Hours {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+        self.0.text.cmp(&other.0.text)
     }
 }
 
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
 impl Serialize for Hours {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(&self.0.text)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Why flows pass on one side alone: what the other side lacks, or has against them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::Way;
 use super::side::{Deal, Grant, Offer, Side, Window, space};
@@ -162,7 +161,7 @@ impl Asked<'_> {
             causes.push(cause(Kind::Dates, format!("{}: {turn}", deal.id), place()));
         }
         if deal.hours != other.hours {
-            let words = |hours: &Option<Arc<Hours>>| hours.as_deref().map_or("always", Hours::text).to_owned();
+            let words = |hours: &Option<Hours>| hours.as_ref().map_or("always", Hours::text).to_owned();
             let turn = self.turn(&words(&deal.hours), &words(&other.hours));
             causes.push(cause(Kind::Hours, format!("{}: {turn}", deal.id), place()));
         }

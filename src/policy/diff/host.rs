@@ -11,7 +11,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use super::side::{Denial, Grant, Side, Window, same};
 use super::space::Space;
@@ -192,7 +191,7 @@ fn within(window: Window, old: &[Grant], new: &[Grant], old_denied: &Space, new_
             // Two parts of one zone's week are one; of several zones' they are told apart.
             Some(Change { when: known, .. }) if known.len() == 1 && when.len() == 1 => {
                 let spans = [known[0].week(), when[0].week()].concat();
-                known[0] = Arc::new(known[0].with_week(spans));
+                known[0] = known[0].with_week(spans);
             }
             Some(_) | None => changes.push(Change { window, when, lost, gained }),
         }

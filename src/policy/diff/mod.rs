@@ -21,7 +21,6 @@ mod when;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -87,7 +86,7 @@ pub struct Row {
     /// When.
     pub window: Window,
     /// In which part of the week: within all of these hours; always where there are none.
-    pub when: Vec<Arc<Hours>>,
+    pub when: Vec<Hours>,
     /// By which agreements, on the side where they pass.
     pub by: Vec<By>,
     /// Why, by what stands on the other side.

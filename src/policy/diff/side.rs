@@ -73,7 +73,7 @@ pub struct Grant {
     /// When.
     pub window: Window,
     /// At which hours, if not at all.
-    pub hours: Option<Arc<Hours>>,
+    pub hours: Option<Hours>,
     /// Its place in [`Side::agreements`].
     pub agreement: usize,
     /// The consumer's place in [`Side::departments`].
@@ -132,7 +132,7 @@ pub struct Deal {
     /// When it is in force.
     pub window: Window,
     /// At which hours, if not at all.
-    pub hours: Option<Arc<Hours>>,
+    pub hours: Option<Hours>,
     /// Why it is not, whatever the time.
     pub void: Vec<String>,
     /// Where it stands.
@@ -236,7 +236,7 @@ impl Side {
                 service: service(agreement.service).map(|service| service.name.clone()),
                 from: agreement.from.iter().filter_map(|&number| name(number)).collect(),
                 window: Window::of(agreement.not_before, agreement.not_after),
-                hours: agreement.hours.clone().map(Arc::new),
+                hours: agreement.hours.clone(),
                 void: Vec::new(),
                 origin: None,
             });
@@ -376,7 +376,7 @@ fn deal(agreement: &model::Agreement) -> Deal {
         service: Some(agreement.service.clone()),
         from: agreement.from.clone(),
         window: Window::of(agreement.not_before, agreement.not_after),
-        hours: agreement.hours.clone().map(Arc::new),
+        hours: agreement.hours.clone(),
         void: agreement.lasting_void().map(ToString::to_string).collect(),
         origin: Some(agreement.origin.clone()),
     }

@@ -10,7 +10,6 @@
 //! Zones are never converted into one another: what is open in two of them at once is said as both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -21,11 +20,11 @@ use crate::bundle::{Hours, Span};
 const HORIZON: i64 = 800 * 86_400;
 
 /// A part of all time: within all of these hours; always where there are none.
-pub type When = Vec<Arc<Hours>>;
+pub type When = Vec<Hours>;
 
 /// The parts of the week that the grants' hours tell apart.
 pub fn parts<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<When> {
-    let mut zones: BTreeMap<&str, BTreeSet<&Arc<Hours>>> = BTreeMap::new();
+    let mut zones: BTreeMap<&str, BTreeSet<&Hours>> = BTreeMap::new();
     for hours in grants.filter_map(|grant| grant.hours.as_ref()) {
         zones.entry(hours.zone()).or_default().insert(hours);
     }
@@ -39,7 +38,7 @@ pub fn parts<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<When> {
 }
 
 /// The parts of one zone's week.
-fn cells(hours: &BTreeSet<&Arc<Hours>>) -> Vec<Arc<Hours>> {
+fn cells(hours: &BTreeSet<&Hours>) -> Vec<Hours> {
     let Some(first) = hours.first() else { return Vec::new() };
     let mut bounds = BTreeSet::from([0, Hours::WEEK]);
     bounds.extend(hours.iter().flat_map(|hours| hours.week()).flat_map(|&(from, until)| [from, until]));
@@ -49,7 +48,7 @@ fn cells(hours: &BTreeSet<&Arc<Hours>>) -> Vec<Arc<Hours>> {
         let open = hours.iter().map(|hours| hours.has(from)).collect();
         cells.entry(open).or_default().push((from, until));
     }
-    cells.into_values().map(|spans| Arc::new(first.with_week(spans))).collect()
+    cells.into_values().map(|spans| first.with_week(spans)).collect()
 }
 
 /// Whether a grant's hours are open in a part that [`parts`] made of them among others.
@@ -78,5 +77,5 @@ pub fn meets(when: &When, hours: &Hours) -> bool {
         let within = |&(from, until): &Span| hours.week().iter().any(|&(begin, end)| begin < until && from < end);
         part.week().iter().any(within)
     };
-    when.iter().find(|part| part.zone() == hours.zone()).is_none_or(|part| overlap(part))
+    when.iter().find(|part| part.zone() == hours.zone()).is_none_or(overlap)
 }
