@@ -191,6 +191,34 @@ fn a_change_of_elements_needs_no_nft_and_a_change_of_prefixes_or_chains_does() {
 }
 
 #[test]
+fn elements_say_whose_they_are_how_many_and_whether_they_count() {
+    let mut more = edge();
+    more.rules.extend([rule(444, 7), rule(445, 7)]);
+    let batch = diff(&compiled(&more), &compiled(&edge()));
+    let [elements] = batch.deleted().collect::<Vec<_>>()[..] else { panic!("one set") };
+    assert_eq!((elements.table(), elements.set(), elements.len()), (TABLE, "m_port4", 2));
+    assert!(!elements.is_empty() && elements.counts());
+    assert_eq!(elements.octets().count(), 2);
+}
+
+#[test]
+fn a_set_or_base_chain_of_another_shape_has_the_table_made_anew() {
+    let old = compiled(&edge()).table;
+    let replaces = |new: &Table| {
+        let batch = batch::diff(&old, new);
+        commands(&batch).iter().any(|command| command.pointer("/delete/table").is_some())
+    };
+    assert!(!replaces(&old), "the control");
+    let mut counting = old.clone();
+    counting.sets.get_mut("m_port4").expect("the map").shape.counter = false;
+    assert!(replaces(&counting));
+    let mut based = old.clone();
+    based.chains.get_mut("c_raw").expect("the chain").base = None;
+    assert!(replaces(&based));
+    assert!(replaces(&Table { name: EARLY_TABLE, ..old.clone() }));
+}
+
+#[test]
 fn an_opening_lets_nothing_pass_before_its_second_half() {
     let whole = compiled(&edge());
     let [closed, rest] = whole.opening();
