@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::*;
-use crate::bundle::{Department, Destination, Guardrail, Match, Policy, Role, Rule, Segment};
+use crate::bundle::{Agreement, Department, Destination, Guardrail, Match, Policy, Role, Rule, Segment, Service};
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect(text)
@@ -33,6 +33,32 @@ fn department(number: u32, device: Option<&str>) -> Department {
         site: parse(&format!("site-{number}")),
         overlay: overlay.iter().map(|text| parse(text)).collect(),
         segment,
+    }
+}
+
+/// The service of a department has its number.
+fn service(number: u32) -> Service {
+    Service {
+        number,
+        name: parse(&format!("leeds/s{number}")),
+        department: number,
+        hosts: Vec::new(),
+        ports: Vec::new(),
+    }
+}
+
+fn agreement(number: u32, service: u32, from: &[u32]) -> Agreement {
+    Agreement {
+        number,
+        id: parse(&format!("A-{number}")),
+        service,
+        from: from.to_vec(),
+        class: parse("routine"),
+        lease_seconds: 60,
+        not_before: None,
+        not_after: None,
+        hours: None,
+        settled: Vec::new(),
     }
 }
 
@@ -91,8 +117,14 @@ fn policy(role: Role, own: &[(u32, &str)], rules: Vec<Rule>) -> Policy {
         address: parse("100.127.0.2"),
         allotted: departments.iter().flat_map(|department| department.overlay.clone()).collect(),
         departments,
-        services: Vec::new(),
-        agreements: Vec::new(),
+        services: (1..=4).map(service).collect(),
+        // Of the last one the service is not told.
+        agreements: vec![
+            agreement(7, 2, &[1]),
+            agreement(8, 3, &[2, 4]),
+            agreement(9, 4, &[1]),
+            agreement(10, 99, &[3]),
+        ],
         signed_after: None,
         rules,
         shadowed: Vec::new(),

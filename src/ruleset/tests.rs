@@ -267,6 +267,19 @@ fn each_nonsense_is_refused_by_its_own_error() {
         refused(&|p| p.rules[0].matching = Match::Icmp { protocol: 58, kind: 128 }),
         CompileError::Rule { .. }
     ));
+    // ESP has no ports, and a range does not end before it begins.
+    for matching in [
+        Match::Port { protocol: 50, port: 443 },
+        Match::Ports { protocol: 50, first: 1, last: 2 },
+        Match::Ports { protocol: 6, first: 2, last: 1 },
+    ] {
+        assert!(matches!(refused(&|p| p.rules[0].matching = matching), CompileError::Rule { .. }), "{matching:?}");
+    }
+    for real in ["192.168.0.0/23", "fd00::/24"] {
+        let unequal = Mapping { real: parse(real), overlay: parse("100.64.1.0/24") };
+        let segment = |p: &mut Policy| p.departments[0].segment.as_mut().expect("a segment").mappings = vec![unequal];
+        assert_eq!(refused(&segment), CompileError::UnequalMapping(unequal));
+    }
     let ranges = |ranges: &[(u16, u16)]| {
         let matching = |&(first, last)| Match::Ports { protocol: 6, first, last };
         ranges.iter().map(|range| Rule { matching: matching(range), ..rule(1, 7) }).collect::<Vec<_>>()
