@@ -4,14 +4,13 @@ mod apply;
 mod history;
 mod stage;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::bundle;
 use super::marking::Marks;
 use super::offloads::Switches;
 use super::output::print;
@@ -266,17 +265,8 @@ fn heartbeat(arguments: &Heartbeat) -> Result<Exit, Failure> {
 
 /// A small signed document, as text.
 fn statement(path: &Path) -> Result<String, Failure> {
-    let mut octets = Vec::new();
-    // One more than may be, so that what is too long is refused as such.
-    let limit = u64::try_from(LONGEST_STATEMENT).unwrap_or(u64::MAX).saturating_add(2);
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut octets));
-    read.map_err(|error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
-            _ => Exit::Unavailable,
-        };
-        Failure::new(exit, format!("cannot read {}: {error}", path.display()), "name a file that you may read")
-    })?;
+    // And the end of a line.
+    let mut octets = bundle::octets(path, LONGEST_STATEMENT.saturating_add(1))?;
     // Whoever writes it with a shell ends it as a line.
     if octets.ends_with(b"\n") {
         octets.pop();

@@ -9,7 +9,7 @@ use super::control::Caller;
 use super::error::GatewayError;
 use super::raise::{Gateway, Target, bring_up_segments, reconcile_to};
 use super::source::{self, Chosen};
-use super::{planner, preflight, trial};
+use super::{planner, preflight};
 use crate::store::gateway::{Acknowledged, What};
 use crate::sys::clock;
 use crate::telemetry::conditions::Condition;
@@ -23,15 +23,8 @@ impl Gateway {
         self.refuse_during_trial()?;
         let (taken, damaged) = self.taken();
         let offered = source::offered(&self.settings.bundle, &self.trust, &self.keys, Some(&taken));
-        let offered = offered.and_then(|chosen| {
-            trial::refuse_rolled_back(self.state.folder(), &chosen.bundle)?;
-            Ok(chosen)
-        });
-        match offered {
-            Err(error) => {
-                self.log(What::Refused, self.configuration.offered, caller, Some(error.to_string()));
-                Err(self.refuse(error))
-            }
+        match source::unless_rolled_back(offered, &self.state) {
+            Err(error) => Err(self.refuse(error, caller)),
             Ok(chosen) => {
                 self.configuration.offered = chosen.bundle.generation;
                 let same = chosen.bundle.digest == self.target.bundle.digest;
@@ -42,10 +35,7 @@ impl Gateway {
                         self.log(What::Applied, self.generation(), caller, None);
                         Ok(format!("generation {} is in force", self.generation()))
                     }
-                    Err(error) => {
-                        self.log(What::Failed, self.configuration.offered, caller, Some(error.to_string()));
-                        Err(self.fail(error))
-                    }
+                    Err(error) => Err(self.fail(error, caller)),
                 }
             }
         }
@@ -64,7 +54,8 @@ impl Gateway {
     }
 
     /// Notes that a bundle was refused.
-    pub fn refuse(&mut self, error: GatewayError) -> GatewayError {
+    pub fn refuse(&mut self, error: GatewayError, caller: Caller) -> GatewayError {
+        self.log(What::Refused, self.configuration.offered, caller, Some(error.to_string()));
         tracing::warn!(%error, "the bundle was refused; the former one stays in force");
         self.configuration.refused_total += 1;
         self.configuration.last_error = Some(error.to_string());
@@ -73,7 +64,8 @@ impl Gateway {
     }
 
     /// Notes that a bundle could not be applied.
-    pub fn fail(&mut self, error: GatewayError) -> GatewayError {
+    pub fn fail(&mut self, error: GatewayError, caller: Caller) -> GatewayError {
+        self.log(What::Failed, self.configuration.offered, caller, Some(error.to_string()));
         tracing::error!(%error, "the bundle could not be applied; the former one stays in force");
         self.configuration.failed_total += 1;
         self.configuration.last_error = Some(error.to_string());

@@ -116,6 +116,13 @@ impl Gateway {
         wait.map_or(GLANCE, |wait| wait.min(GLANCE))
     }
 
+    /// What agreements depend on now, and BOOTTIME.
+    pub fn moment(&mut self) -> (Moment, Duration) {
+        let reading = clock::now();
+        self.timekeeper.settle(reading);
+        (self.timekeeper.moment(), reading.boottime)
+    }
+
     /// Brings the kernel to what is honoured at a moment.
     pub async fn honour_at(&mut self, moment: &Moment, boottime: Duration) {
         let honour = Honour::of(&self.target.bundle, &self.notices, moment, boottime);
@@ -188,10 +195,8 @@ impl Gateway {
         let policy = &self.target.bundle.policy;
         let notice = self.notices.take(octets, policy, &self.trust).map_err(|error| error.to_string())?;
         self.write_notices();
-        let reading = clock::now();
-        self.timekeeper.settle(reading);
-        let moment = self.timekeeper.moment();
-        self.honour_at(&moment, reading.boottime).await;
+        let (moment, boottime) = self.moment();
+        self.honour_at(&moment, boottime).await;
         let Notice { agreement, effect, by, number, why, .. } = notice;
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let said = format!("{agreement}: {effect}, number {number} by {by}{why}");

@@ -241,18 +241,9 @@ impl Server {
             },
             Request::Confirm => said(self.gateway.confirm(caller)),
             Request::Rollback => said(self.gateway.roll_back("somebody asked for it").await),
-            Request::Heartbeat { heartbeat } => match self.gateway.hear(heartbeat.as_bytes()).await {
-                Ok(done) => Response::Done(done),
-                Err(error) => Response::Error(error),
-            },
-            Request::Narrow { notice } => match self.gateway.narrow(notice.as_bytes(), caller).await {
-                Ok(done) => Response::Done(done),
-                Err(error) => Response::Error(error),
-            },
-            Request::PauseRepair { seconds } => match self.gateway.pause_repair(seconds) {
-                Ok(done) => Response::Done(done),
-                Err(error) => Response::Error(error),
-            },
+            Request::Heartbeat { heartbeat } => told(self.gateway.hear(heartbeat.as_bytes()).await),
+            Request::Narrow { notice } => told(self.gateway.narrow(notice.as_bytes(), caller).await),
+            Request::PauseRepair { seconds } => told(self.gateway.pause_repair(seconds)),
             Request::ResumeRepair => {
                 let done = self.gateway.resume_repair();
                 match self.gateway.look().await {
@@ -388,6 +379,11 @@ impl Server {
         self.gateway.recorder.stop();
         tracing::info!("stopped; the ruleset stays and closes by itself");
     }
+}
+
+/// The same, of what fails in words.
+fn told(outcome: Result<String, String>) -> Response {
+    outcome.map_or_else(Response::Error, Response::Done)
 }
 
 /// What came of something that was asked for.

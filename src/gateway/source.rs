@@ -56,6 +56,16 @@ pub fn offered(path: &Path, trust: &Trust, keys: &Keys, taken: Option<&Acknowled
     Ok(Chosen { bundle, octets, source: Source::File, conditions: Vec::new(), pending: None })
 }
 
+/// The same, unless it was rolled back here: then somebody has to apply it.
+///
+/// # Errors
+/// Those of `offered`, and [`GatewayError::RolledBack`].
+pub fn unless_rolled_back(offered: Result<Chosen, GatewayError>, state: &GatewayState) -> Result<Chosen, GatewayError> {
+    let chosen = offered?;
+    trial::refuse_rolled_back(state.folder(), &chosen.bundle)?;
+    Ok(chosen)
+}
+
 /// The bundle to start with: the file's, else the newest whole one of the state.
 ///
 /// # Errors
@@ -74,11 +84,7 @@ pub fn first(
     if let Some(chosen) = pending.and_then(|pending| on_trial(trust, keys, state, pending)) {
         return Ok(Chosen { conditions, ..chosen });
     }
-    let offered = offered(path, trust, keys, taken.as_ref()).and_then(|chosen| {
-        trial::refuse_rolled_back(state.folder(), &chosen.bundle)?;
-        Ok(chosen)
-    });
-    match offered {
+    match unless_rolled_back(offered(path, trust, keys, taken.as_ref()), state) {
         Ok(chosen) => Ok(Chosen { conditions, ..chosen }),
         Err(cause) => {
             let (kept, broken) = state.bundles()?;

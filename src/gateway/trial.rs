@@ -129,10 +129,7 @@ impl Gateway {
     pub async fn apply(&mut self, asked: &Apply, caller: Caller) -> Result<String, GatewayError> {
         let chosen = match self.offered(asked).await {
             Ok(chosen) => chosen,
-            Err(error) => {
-                self.log(What::Refused, self.configuration.offered, caller, Some(error.to_string()));
-                return Err(self.refuse(error));
-            }
+            Err(error) => return Err(self.refuse(error, caller)),
         };
         let generation = chosen.bundle.generation;
         if chosen.bundle.digest == self.target.bundle.digest {
@@ -145,12 +142,8 @@ impl Gateway {
             generation,
             digest: chosen.bundle.digest,
         });
-        match self.try_out(chosen, pending).await {
-            Ok(()) => {}
-            Err(error) => {
-                self.log(What::Failed, generation, caller, Some(error.to_string()));
-                return Err(self.fail(error));
-            }
+        if let Err(error) = self.try_out(chosen, pending).await {
+            return Err(self.fail(error, caller));
         }
         match asked.confirm_within {
             None => {
@@ -296,10 +289,8 @@ impl Gateway {
             None => self.former(&trial.pending)?,
         };
         // Its agreements may have begun and ended meanwhile.
-        let reading = clock::now();
-        self.timekeeper.settle(reading);
-        let moment = self.timekeeper.moment();
-        let target = former.at(&self.settings, self.mute.is_some(), &self.notices, &moment, reading.boottime)?;
+        let (moment, boottime) = self.moment();
+        let target = former.at(&self.settings, self.mute.is_some(), &self.notices, &moment, boottime)?;
         if let Err(error) = self.put(&target).await {
             trial.former = Some(target);
             return Err(error);

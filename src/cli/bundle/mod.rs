@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Failure};
 use crate::bundle::Role;
-pub(super) use show::opened;
+pub(super) use show::{octets, opened};
 
 /// Arguments of `turnpike bundle`.
 #[derive(Debug, Args)]

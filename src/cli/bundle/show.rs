@@ -64,7 +64,12 @@ fn trust(path: &Path) -> Result<Trust, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let longest = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX).saturating_add(1);
+    octets(path, MAX_OCTETS)
+}
+
+/// A file's octets: one more than `most`, if it has more, so that it can be refused as too long.
+pub(in crate::cli) fn octets(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let longest = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let mut octets = Vec::new();
     let read = File::open(path).and_then(|file| file.take(longest).read_to_end(&mut octets));
     match read {
